@@ -1,0 +1,89 @@
+"""The decider: how a service turns a command into events, and the shape of a service.
+
+A service is a folder ``services/<context>/`` with three files: ``decider.py`` holds ``decide``, ``evolve``
+and ``initial`` (pure: no clock, no identity, no I/O); ``fhir.py`` says which resources the service accepts and
+reads commands off them; ``__init__.py`` declares ``service = Service(...)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class To:
+    """A command for one stream of the inbound resource's subject.
+
+    ``effective`` is when it was true; None means "when it was recorded". ``keeps`` says that the service keeps the
+    resource's bytes in one of its events; a reader that only takes a fact (staging from an Observation) leaves the
+    keeping to ``chart``. ``shared_with`` names a clinic that may write about the subject from now on.
+    """
+
+    stream: str
+    command: Any
+    effective: datetime | None = None
+    keeps: bool = True
+    shared_with: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """One resource that passed the gate, as a service's reader sees it.
+
+    ``resource`` is the gate's parsed object (attributes are FHIR element names, absent ones ``msgspec.UNSET``);
+    ``raw`` its bytes with ids' references already resolved, to be kept byte for byte. ``resolve`` turns a
+    reference of the resource (``urn:uuid:…``, ``Condition/1``) into the cluster's (``Condition/<uuid>``); a
+    reference that cannot be resolved has been refused before any reader is called. ``method`` is POST, PUT or
+    DELETE (= entered in error). ``clinic`` is ``operator/site``.
+    """
+
+    resource_type: str
+    resource_id: str
+    resource: Any
+    raw: bytes
+    method: str
+    subject: UUID
+    operator: str
+    clinic: str
+    now: datetime
+    resolve: Callable[[str], str]
+
+    @property
+    def stream(self) -> str:
+        """The stream that the resource itself is: ``Condition/<id>``."""
+        return f"{self.resource_type}/{self.resource_id}"
+
+
+Reader = Callable[[Inbound], Sequence[To]]
+"""Reads commands off a resource. None of them: the resource is not for this service."""
+
+
+class Decide(Protocol):
+    def __call__(self, command: Any, state: Any, /) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A bounded context: its decider and the FHIR resources it reads.
+
+    ``fallback`` marks the one service that keeps every resource that nobody else kept.
+    """
+
+    name: str
+    decide: Decide
+    evolve: Callable[[Any, Any], Any]
+    initial: Callable[[], Any]
+    reads: Mapping[str, Reader]
+    fallback: Reader | None = None
+    tables: Sequence[str] = field(default=())
+
+
+def fold(evolve: Callable[[Any, Any], Any], state: Any, events: Sequence[Any]) -> Any:
+    """The state after these events."""
+    for body in events:
+        state = evolve(state, body)
+    return state

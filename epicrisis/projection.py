@@ -1,0 +1,216 @@
+"""The projection: a read model as keyed tables and one pure function per event type.
+
+A projection is a folder ``projections/<scope>_<what>/`` with ``__init__.py`` (``projection = Projection(...)``, the
+row classes and their functions) and ``tables.sql`` (the tables, columns in the order of the row class's fields).
+Every key of a table contains the subject; what sums over subjects is a counter. So neither batching, nor the
+order between subjects, nor rebuilding in parallel can change a row, and any read model can be asked as of any moment
+for one subject by folding that subject's history.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from epicrisis.event import Meta, event_type
+
+R = TypeVar("R")
+Key = tuple[Any, ...]
+ANY = "*"
+"""The pseudo event type of functions that see every event (and only its Meta)."""
+
+
+class Scope(enum.Enum):
+    """Whose rows these are. CLINIC tables have a column ``clinic_id`` and show each clinic its own rows only."""
+
+    CLINIC = "clinic"
+    CLUSTER = "cluster"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """One table of a projection. ``sums`` names the additive columns of a counter; a keyed table has none."""
+
+    name: str
+    row: type[Any]
+    key: tuple[str, ...]
+    sums: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f.name for f in dataclasses.fields(self.row))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handler:
+    """How one event type changes one table.
+
+    Keyed: ``rows(event, meta)`` yields keys, ``evolve(row | None, event, meta)`` the row's next value (None removes
+    it). Counter: ``evolve`` is None and ``rows(event, meta)`` yields increments. For ``ANY`` the event is None.
+    """
+
+    table: Table
+    rows: Callable[[Any, Meta], Iterable[Any]]
+    evolve: Callable[[Any, Any, Meta], Any] | None
+
+
+class Projection:
+    """Declares a read model: ``projection = Projection(name=..., version=..., scope=...)``.
+
+    Raise the version whenever rows would come out differently: the new version is filled beside the old one.
+    """
+
+    def __init__(self, *, name: str, version: int, scope: Scope) -> None:
+        self.name, self.version, self.scope = name, version, scope
+        self.tables: dict[type[Any], Table] = {}
+        self.handlers: dict[str, list[Handler]] = {}
+        self.exempt: dict[int, frozenset[str]] = {}
+
+    @property
+    def schema(self) -> str:
+        """The PostgreSQL schema of this version."""
+        return f"{self.name}_v{self.version}"
+
+    def table(self, *, key: Sequence[str], name: str | None = None) -> Callable[[type[R]], type[R]]:
+        """Declare a keyed table (class decorator over a frozen dataclass). The first one is named like the projection.
+
+        Raises `TypeError` where the key lacks the subject, or a clinic table's key lacks ``clinic_id``.
+        """
+        if "subject" not in key:
+            raise TypeError(f"{self.name}: a key must contain the subject; what sums over subjects is a counter")
+        return self._declare(tuple(key), (), name)
+
+    def counter(
+        self, *, key: Sequence[str], sums: Sequence[str], name: str | None = None
+    ) -> Callable[[type[R]], type[R]]:
+        """Declare a counter: rows are increments, added up per key (and per partition, which nobody sees)."""
+        return self._declare(tuple(key), tuple(sums), name)
+
+    def _declare(self, key: tuple[str, ...], sums: tuple[str, ...], name: str | None) -> Callable[[type[R]], type[R]]:
+        if self.scope is Scope.CLINIC and "clinic_id" not in key:
+            raise TypeError(f"{self.name}: the key of a clinic's table must contain clinic_id")
+
+        def mark(row: type[R]) -> type[R]:
+            table = Table(name or self.name, row, key, sums)
+            unknown = {*key, *sums} - set(table.columns)
+            if unknown:
+                raise TypeError(f"{self.name}: {row.__name__} has no field {', '.join(sorted(unknown))}")
+            self.tables[row] = table
+            return row
+
+        return mark
+
+    def on(
+        self, body: type[Any], row: type[R], *, rows: Callable[[Any, Meta], Iterable[Key]] | None = None
+    ) -> Callable[[Callable[..., R | None]], Callable[..., R | None]]:
+        """Declare ``(row | None, event, meta) -> row | None`` for one event type.
+
+        ``rows`` yields the keys that the event touches, by default the one made of the event's and its Meta's fields of
+        the key columns' names (``clinic_id`` being ``meta.clinic``).
+        """
+        table = self.tables[row]
+
+        def mark(function: Callable[..., R | None]) -> Callable[..., R | None]:
+            self._add(event_type(body), Handler(table, rows or _default_rows(table.key, body), function))
+            return function
+
+        return mark
+
+    def on_any(
+        self, row: type[R], *, rows: Callable[[Meta], Iterable[Key]], but: Iterable[type[Any]] = ()
+    ) -> Callable[[Callable[..., R | None]], Callable[..., R | None]]:
+        """Declare ``(row | None, meta) -> row | None`` for every event type, except those in ``but``."""
+        table = self.tables[row]
+
+        def mark(function: Callable[..., R | None]) -> Callable[..., R | None]:
+            handler = Handler(table, lambda _, meta: rows(meta), lambda old, _, meta: function(old, meta))
+            self._add(ANY, handler, but)
+            return function
+
+        return mark
+
+    def count(
+        self, body: type[Any], row: type[R]
+    ) -> Callable[[Callable[..., Iterable[R]]], Callable[..., Iterable[R]]]:
+        """Declare ``(event, meta) -> increments`` for one event type."""
+
+        def mark(function: Callable[..., Iterable[R]]) -> Callable[..., Iterable[R]]:
+            self._add(event_type(body), Handler(self.tables[row], function, None))
+            return function
+
+        return mark
+
+    def count_any(
+        self, row: type[R], *, but: Iterable[type[Any]] = ()
+    ) -> Callable[[Callable[[Meta], Iterable[R]]], Callable[[Meta], Iterable[R]]]:
+        """Declare ``(meta) -> increments`` for every event type, except those in ``but``."""
+
+        def mark(function: Callable[[Meta], Iterable[R]]) -> Callable[[Meta], Iterable[R]]:
+            self._add(ANY, Handler(self.tables[row], lambda _, meta: function(meta), None), but)
+            return function
+
+        return mark
+
+    def _add(self, type_: str, handler: Handler, but: Iterable[type[Any]] = ()) -> None:
+        self.handlers.setdefault(type_, []).append(handler)
+        self.exempt[id(handler)] = frozenset(event_type(b) for b in but)
+
+    def handlers_of(self, type_: str) -> tuple[list[Handler], list[Handler]]:
+        """The functions for an event type: those that need its body, and those that see its Meta only."""
+        general = [h for h in self.handlers.get(ANY, ()) if type_ not in self.exempt[id(h)]]
+        return self.handlers.get(type_, []), general
+
+
+def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta], Iterable[Key]]:
+    own = {f.name for f in dataclasses.fields(body)}
+    from_meta = {"clinic_id": "clinic"}
+    picks = [(name in own, name if name in own else from_meta.get(name, name)) for name in key]
+
+    def rows(event: Any, meta: Meta) -> Iterable[Key]:
+        return (tuple(getattr(event if of_event else meta, name) for of_event, name in picks),)
+
+    return rows
+
+
+def apply(
+    projection: Projection, rows: dict[tuple[str, Key], Any], event: Any, meta: Meta, counts: dict[tuple[str, Key], Any]
+) -> None:
+    """Apply one event, in memory: the one fold that live workers, rebuild and replay share.
+
+    ``rows`` maps (table, key) to the row or None; a key that is not in it counts as absent. ``counts`` collects
+    increments per (table, key). Nothing is changed if a function raises.
+    """
+    own, general = projection.handlers_of(meta.type)
+    next_rows: dict[tuple[str, Key], Any] = {}
+    increments: list[tuple[Table, Any]] = []
+    for handler, body in [*((h, event) for h in own), *((h, None) for h in general)]:
+        table = handler.table
+        if handler.evolve is None:
+            increments.extend((table, row) for row in handler.rows(body, meta))
+            continue
+        for key in handler.rows(body, meta):
+            place = (table.name, key)
+            old = next_rows[place] if place in next_rows else rows.get(place)
+            next_rows[place] = handler.evolve(old, body, meta)
+    rows.update(next_rows)
+    for table, row in increments:
+        place = (table.name, tuple(getattr(row, c) for c in table.key))
+        old = counts.get(place)
+        if old is not None:
+            row = dataclasses.replace(row, **{c: getattr(old, c) + getattr(row, c) for c in table.sums})
+        counts[place] = row
+
+
+def fold(projection: Projection, history: Iterable[tuple[Any, Meta]]) -> Mapping[str, list[Any]]:
+    """The rows of every table after this history of one subject: ``{table name: [row, ...]}``, by key."""
+    rows: dict[tuple[str, Key], Any] = {}
+    counts: dict[tuple[str, Key], Any] = {}
+    for event, meta in history:
+        apply(projection, rows, event, meta, counts)
+    result: dict[str, list[Any]] = {table.name: [] for table in projection.tables.values()}
+    for (name, _), row in sorted({**rows, **counts}.items(), key=lambda item: repr(item[0])):
+        if row is not None:
+            result[name].append(row)
+    return result
