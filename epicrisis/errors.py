@@ -1,0 +1,102 @@
+"""Every error of Epicrisis, in one tree.
+
+    EpicrisisError
+    ├── SettingsError              something is missing or wrong in the settings
+    ├── Unreachable                a server does not answer
+    ├── Refused                    the input was understood, and may not be
+    │   └── Malformed              the input could not be understood
+    ├── Conflict                   somebody else appended first
+    │   └── TooManyConflicts       … again and again
+    ├── Poison                     a record that can never be applied
+    │   ├── UnknownSchema          its schema is not in the catalogue
+    │   ├── SealBroken             its seal does not match its envelope
+    │   └── KeyLost                its subject's key is gone
+    ├── Gap                        an event is missing before this one
+    ├── Zombie                     another process took over this work
+    └── SendFailed                 Kafka did not acknowledge
+
+The message says what happened and what to do next. It names topic, partition, offset, subject, file or
+place, and never the value: a message may end up in a console, a log or somebody's inbox.
+No error knows about HTTP, HL7 or exit codes: each door maps the tree to its own language.
+"""
+
+from __future__ import annotations
+
+
+class EpicrisisError(Exception):
+    """Something went wrong that Epicrisis knows by name."""
+
+
+class SettingsError(EpicrisisError):
+    """A setting is missing or wrong: set the variable that the message names, then start again."""
+
+
+class Unreachable(EpicrisisError):
+    """A server does not answer: start it (`epicrisis up`), or correct its address in the settings."""
+
+
+class Refused(EpicrisisError):
+    """The input may not be, for the clinical or formal reason in the message: correct it and send it again.
+
+    The message is a sentence that a nurse understands.
+    """
+
+
+class Malformed(Refused):
+    """The input could not be understood: correct the file at the place named and send it again."""
+
+    def __init__(self, message: str, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.message = message
+        self.where = where
+
+
+class Conflict(EpicrisisError):
+    """Somebody else appended to this subject first: read again, decide again, append again."""
+
+
+class TooManyConflicts(Conflict):
+    """Others kept appending to this subject first: wait a little, then send the message again."""
+
+
+class Poison(EpicrisisError):
+    """A record that can never be applied: `epicrisis parked show` tells where it lies and why.
+
+    `reason` is a short code for tables and metrics.
+    """
+
+    default_reason = "poison"
+
+    def __init__(self, message: str = "", reason: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+        self.reason = reason or self.default_reason
+
+
+class UnknownSchema(Poison):
+    """The record's schema is not in this release's catalogue: upgrade first, then `epicrisis parked retry`."""
+
+    default_reason = "unknown_schema"
+
+
+class SealBroken(Poison):
+    """The record's seal does not match its envelope: it was damaged or forged; compare it with the journal."""
+
+    default_reason = "seal_broken"
+
+
+class KeyLost(Poison):
+    """The key of this subject is gone: the body is erased for good; only the envelope can still be read."""
+
+    default_reason = "key_lost"
+
+
+class Gap(EpicrisisError):
+    """An event is missing before this one: the subject waits until the relay has sent it."""
+
+
+class Zombie(EpicrisisError):
+    """Another process took over this work while this one was away: give it up and join again."""
+
+
+class SendFailed(EpicrisisError):
+    """Kafka did not acknowledge: make a new producer and send again from the cursor."""
