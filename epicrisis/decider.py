@@ -8,7 +8,7 @@ reads commands off them; ``__init__.py`` declares ``service = Service(...)``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -70,7 +70,10 @@ class Decide(Protocol):
 class Service:
     """A bounded context: its decider and the FHIR resources it reads.
 
-    ``fallback`` marks the one service that keeps every resource that nobody else kept.
+    ``fallback`` is the reader of the one service that keeps every resource that nobody else kept. ``identifies`` names
+    the resource types whose identifiers the service indexes, so that the same person (or practitioner, ...) sent again is
+    the same subject and conditional references can be resolved. ``share`` makes the command that lets another clinic write
+    about a subject.
     """
 
     name: str
@@ -79,7 +82,8 @@ class Service:
     initial: Callable[[], Any]
     reads: Mapping[str, Reader]
     fallback: Reader | None = None
-    tables: Sequence[str] = field(default=())
+    identifies: frozenset[str] = frozenset()
+    share: Callable[[UUID, str], To] | None = None
 
 
 def fold(evolve: Callable[[Any, Any], Any], state: Any, events: Sequence[Any]) -> Any:
