@@ -1,0 +1,91 @@
+"""The narrative: well-formed XHTML from FHIR's allow-list, with something to read in it.
+
+https://hl7.org/fhir/R4/narrative.html#xhtml. Cleaning for display happens at display; here the unsafe is refused.
+"""
+
+import re
+from xml.parsers import expat
+
+MAX_DEPTH = 64
+
+_TAGS = frozenset(
+    "a abbr acronym address b bdo big blockquote br caption cite code col colgroup dd del dfn div dl dt em h1 h2 h3 h4"
+    " h5 h6 hr i img ins kbd li ol p pre q s samp small span strong sub sup table tbody td tfoot th thead tr tt u ul"
+    " var".split()
+)
+_ATTRIBUTES = frozenset(
+    "xmlns title style class id lang xml:lang dir abbr accept align alt axis bgcolor border cellhalign cellpadding"
+    " cellspacing cellvalign char charoff charset cite color cols colspan compact coords datetime face frame headers"
+    " height href hreflang hspace longdesc name noshade nowrap rel rev rowspan rules scope shape size span src start"
+    " summary tabindex type valign value vspace width background clear".split()
+)
+_LINKS = frozenset(("href", "src", "background", "cite", "longdesc"))
+
+_root = re.compile(r"\A\s*<div[\s>][^>]*").match
+_declaration = re.compile(r"<!(?!--)|<\?").search
+_says_something = re.compile(r">[^<]*[^\s<]|<img\b").search
+_bad_link = re.compile(r"^\s*(?:javascript|vbscript|data(?!:image/)|file)\s*:", re.I).search
+_bad_style = re.compile(r"expression\s*\(|javascript:|behaviou?r\s*:|-moz-binding|@import", re.I).search
+# For the quick look, in text already proven well-formed: a superset of all tags, attributes and risky values.
+_tag_names = re.compile(r"<([^\s/>!?][^\s/>]*)").findall
+_attribute_runs = re.compile(r"""<[^\s<>/!?]+((?:\s+[^\s=<>/"']+\s*=\s*(?:"[^"<]*"|'[^'<]*'))+)""").findall
+_attribute_names = re.compile(r"""([^\s=<>"'/]+)\s*=\s*["']""").findall
+_risky_values = re.compile(r"""(?:href|src|style|background|cite|longdesc)\s*=\s*("[^"]*"|'[^']*')""").findall
+
+
+def broken_rule(div: str) -> str | None:
+    """The name of the rule that a narrative breaks, or None."""
+    root = _root(div)
+    if root is None or "http://www.w3.org/1999/xhtml" not in root[0]:
+        return "narrative-root"
+    if _declaration(div):  # DTDs, CDATA, processing instructions: no entity can be declared
+        return "narrative-form"
+    try:
+        broken = None if _plainly_clean(div) else _walk(div)
+    except expat.ExpatError:
+        return "narrative-form"
+    return broken or (None if _says_something(div) else "narrative-empty")
+
+
+def _plainly_clean(div: str) -> bool:
+    """Whether the quick look finds nothing: expat without callbacks proves the form, regexes see a superset."""
+    expat.ParserCreate().Parse(div, True)
+    tags = _tag_names(div)
+    if len(tags) > MAX_DEPTH or "<!--" in div or not _TAGS.issuperset(tags):
+        return False
+    if not _ATTRIBUTES.issuperset(_attribute_names(" ".join(_attribute_runs(div)))):
+        return False
+    return not any("&" in v or _bad_link(v[1:-1]) or _bad_style(v) for v in _risky_values(div))
+
+
+class _Walk:
+    """expat's handlers: the exact judgement."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.broken: str | None = None
+
+    def start(self, tag: str, attributes: list[str]) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self.broken = self.broken or "narrative-deep"
+        if tag not in _TAGS:
+            self.broken = self.broken or "narrative-markup"
+        for name, value in zip(attributes[::2], attributes[1::2], strict=True):
+            if name not in _ATTRIBUTES:
+                self.broken = self.broken or "narrative-markup"
+            elif (name in _LINKS and _bad_link(value)) or (name == "style" and _bad_style(value)):
+                self.broken = self.broken or "narrative-link"
+
+    def end(self, _tag: str) -> None:
+        self.depth -= 1
+
+
+def _walk(div: str) -> str | None:
+    walk, parser = _Walk(), expat.ParserCreate()
+    parser.ordered_attributes = True
+    # typeshed types the handler for dictionaries; ordered_attributes makes it a list
+    parser.StartElementHandler = walk.start  # type: ignore[assignment]
+    parser.EndElementHandler = walk.end
+    parser.Parse(div, True)
+    return walk.broken
