@@ -49,7 +49,7 @@ RULES: dict[str, tuple[str, str]] = {
     "contained-id": ("required", "a contained resource needs an id"),
     "contained-twice": ("duplicate", "two contained resources have the same id"),
     "contained-missing": ("not-found", "a reference starting with # points at no contained resource"),
-    "entry-request": ("required", "each entry of a transaction, batch or history Bundle needs a `request`"),
+    "entry-request": ("required", "each entry of a transaction or batch Bundle needs a `request`"),
     "entry-no-request": ("structure", "only a transaction, batch or history Bundle may have a `request`"),
     "entry-empty": ("required", "an entry needs a resource, a request or a response"),
     "full-url-twice": ("duplicate", "two entries have the same fullUrl"),

@@ -1,0 +1,308 @@
+"""The gate: the one strict check of everything that comes from outside, at about the cost of parsing it.
+
+    checked = Gate().check(raw)             # Malformed where it breaks a rule, with the place
+    for entry in checked.entries:           # a single resource is one entry
+        entry.raw, entry.parsed, entry.full_url, entry.method, entry.url
+
+Structure, cardinality, choice groups, required bindings, lexical forms, reference syntax and target type, contained
+resources, narrative, duplicate keys, limits: R4. Terminology, profiles and resolution are not its business. It stops at
+the first problem; `problems.problems` lists them all.
+
+One Gate per thread: it owns a scratch buffer. The compiled Structs behind it are shared.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from ..errors import Malformed
+from . import exact, structs
+from .limits import Limits
+from .rules import Fault, from_message
+from .spec import types
+
+Check = Callable[[str, Struct, bytes], None]  # resource type, parsed, raw; raises Malformed
+
+_MAX_INSIDE = 4  # resources inside resources: a Bundle in a Bundle, Parameters in Parameters
+_TO_DO = frozenset(("transaction", "batch"))
+_WITH_REQUEST = _TO_DO | {"history"}
+
+
+class Entry(Struct, gc=False):
+    """One entry of a Bundle, or a resource that came alone. Attributes of `parsed` are FHIR's element names."""
+
+    index: int
+    full_url: str | None
+    method: str | None
+    url: str | None
+    if_none_exist: str | None
+    raw: bytes | None
+    parsed: Any  # the Struct of the resource: its class is made at run time
+    resource_type: str | None
+
+
+class Checked(Struct, gc=False):
+    """What passed the gate. `raw` is what was sent, byte for byte."""
+
+    resource_type: str
+    raw: bytes
+    parsed: Any  # as in Entry
+    entries: list[Entry]
+
+
+class _Head(Struct):
+    resourceType: str | UnsetType = UNSET
+
+
+_head = msgspec.json.Decoder(_Head).decode
+_type_first = re.compile(rb'\A[ \t\r\n]*\{[ \t\r\n]*"resourceType"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z]+)"').match
+# escapes that could hide a control character or a colon: the exact look decides
+_risky = re.compile(rb"\\u(?:00[01]|003[aA])").search
+_empty = re.compile(rb"\{\}").search  # half the cost of `in` for so short a needle
+_local_references = re.compile(rb'"reference"\s*:\s*"#([^"]+)"').findall
+_encode_into = msgspec.json.Encoder().encode_into
+
+_Kind = tuple[Callable[[bytes], Any], bool, bool]  # plain decoder; is it Parameters; has it `contained`
+_Inside = Literal["", "resource", "contained"]
+
+
+class Gate:
+    """Checks FHIR R4 JSON. `checks` are an operator's own, run after the gate's, on each resource."""
+
+    def __init__(self, limits: Limits | None = None, checks: Sequence[Check] = ()) -> None:
+        self._limits = limits or Limits()
+        self._checks = tuple(checks)
+        self._kinds: dict[bytes, _Kind] = {}
+        self._scratch = bytearray()
+
+    def check(self, raw: bytes) -> Checked:
+        """Check one resource, or a Bundle with all its entries. Raises `Malformed` with `where`, without any value."""
+        root = ""
+        try:
+            key = self._type(raw)
+            root = key.decode()
+            if key == b"Bundle":
+                parsed, entries = self._bundle(raw, 0)
+            else:
+                parsed = self._resource(raw, key, 0, "")
+                entries = [Entry(0, None, None, None, None, raw, parsed, root)]
+        except Fault as fault:
+            raise Malformed(fault.text, where=root + fault.path) from None
+        if self._checks:
+            for entry in entries:
+                if entry.raw is not None:
+                    for check in self._checks:
+                        check(entry.resource_type or "", entry.parsed, entry.raw)
+        return Checked(root, raw, parsed, entries)
+
+    def _type(self, raw: bytes) -> bytes:
+        """The resource type, before anything else is looked at."""
+        if raw.startswith(b'{"resourceType":"'):
+            key = raw[17 : raw.find(b'"', 17, 100)]
+        elif found := _type_first(raw):
+            key = found[1]
+        else:
+            key = self._type_of_anything(raw)
+        if key not in self._kinds:
+            self._add_kind(key)
+        return key
+
+    def _type_of_anything(self, raw: bytes) -> bytes:
+        if len(raw) > self._limits.bundle:
+            raise Fault("too-large", str(self._limits.bundle))
+        if raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+            raise Fault("bom")
+        head = _guarded(_head, raw)
+        if head.resourceType is UNSET:
+            raise Fault("no-type")
+        return str(head.resourceType).encode()
+
+    def _add_kind(self, key: bytes) -> None:
+        name = key.decode("ascii", "replace")
+        kind = types().get(name)
+        if kind is None or not kind.resource:
+            raise Fault("unknown-type")
+        self._kinds[key] = (structs.plain().decoder(name), name == "Parameters", kind.element("contained") is not None)
+
+    def _resource(self, raw: bytes, key: bytes, level: int, inside: _Inside) -> Any:
+        """Check one resource whose type is known; its Struct."""
+        if len(raw) > self._limits.resource:
+            raise Fault("too-large", str(self._limits.resource))
+        decode, is_parameters, has_contained = self._kinds[key]
+        if b"_" in raw and b'"_' in raw:
+            parsed = self._full(raw, key)
+        else:
+            try:
+                parsed = decode(raw)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                # a null beside a `_field` written with an escape is legal: the full family decides
+                if not isinstance(error, msgspec.ValidationError) or (b"null" not in raw and b"\\u005" not in raw):
+                    raise _fault(error, raw) from None
+                parsed = self._full(raw, key)
+            else:
+                # Colons = members + colons in strings, on both sides: equal only if no member was dropped as a
+                # duplicate. Sound while every string stays `str`.
+                scratch = self._scratch
+                _encode_into(parsed, scratch)
+                if scratch.count(b":") != raw.count(b":") or _empty(scratch) or (b"\\" in raw and _risky(raw)):
+                    _exact(raw)
+        if is_parameters:
+            self._parameters(parsed.parameter, level, ".parameter")
+        elif has_contained and (parsed.contained is not UNSET or b"#" in raw):
+            self._contained(raw, parsed, level, inside)
+        return parsed
+
+    def _full(self, raw: bytes, key: bytes) -> Any:
+        parsed = _guarded(structs.full().decoder(key.decode()), raw)
+        _exact(raw)
+        return parsed
+
+    def _inner(self, raw: bytes, path: str, level: int, inside: _Inside) -> tuple[bytes, Any]:
+        """Check a resource that stands inside another; its type and Struct."""
+        try:
+            if level > _MAX_INSIDE:
+                raise Fault("nested-resources")
+            key = self._type(raw)
+            if key == b"Bundle":
+                return key, self._bundle(raw, level)[0]
+            return key, self._resource(raw, key, level, inside)
+        except Fault as fault:
+            raise fault.below(path) from None
+
+    def _contained(self, raw: bytes, parsed: Any, level: int, inside: _Inside) -> None:
+        ids: set[str] = set()
+        if parsed.contained is not UNSET:
+            if inside == "contained":
+                raise Fault("contained-nested", path=".contained")
+            for index, part in enumerate(parsed.contained):
+                path = f".contained[{index}]"
+                _, resource = self._inner(bytes(part), path, level + 1, "contained")
+                if resource.id is UNSET:
+                    raise Fault("contained-id", path=path)
+                if resource.id in ids:
+                    raise Fault("contained-twice", path=path)
+                ids.add(resource.id)
+        if inside != "contained" and b"#" in raw:
+            for name in _local_references(raw):
+                if name.decode() not in ids:
+                    raise Fault("contained-missing")
+
+    def _parameters(self, parameters: Any, level: int, path: str) -> None:
+        if parameters is UNSET:
+            return
+        for index, parameter in enumerate(parameters):
+            here = f"{path}[{index}]"
+            if parameter.resource is not UNSET:
+                self._inner(bytes(parameter.resource), here + ".resource", level + 1, "resource")
+            self._parameters(parameter.part, level, here + ".part")
+
+    def _bundle(self, raw: bytes, level: int) -> tuple[Any, list[Entry]]:
+        """Parse the Bundle with its resources as raw slices, then judge the skeleton and each slice on its own."""
+        if len(raw) > self._limits.bundle:
+            raise Fault("too-large", str(self._limits.bundle))
+        try:
+            bundle: Any = structs.plain().decoder("Bundle")(raw)
+            sure = True
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if not isinstance(error, msgspec.ValidationError) or (b'"_' not in raw and b"null" not in raw):
+                raise _fault(error, raw) from None
+            bundle = _guarded(structs.full().decoder("Bundle"), raw)
+            sure = False
+        entries: list[Entry] = []
+        slices: list[bytes] = []
+        requests = 0
+        for index, entry in enumerate(() if bundle.entry is UNSET else bundle.entry):
+            made = Entry(index, None, None, None, None, None, None, None)
+            if entry.fullUrl is not UNSET:
+                made.full_url = entry.fullUrl
+            if (request := entry.request) is not UNSET:
+                requests += 1
+                made.method, made.url = request.method, request.url
+                if request.ifNoneExist is not UNSET:
+                    made.if_none_exist = request.ifNoneExist
+            if entry.resource is not UNSET:
+                made.raw = part = bytes(entry.resource)
+                slices.append(part)
+                key, made.parsed = self._inner(part, f".entry[{index}].resource", level + 1, "resource")
+                made.resource_type = made.parsed.__class__.__name__
+            elif entry.request is UNSET and entry.response is UNSET:
+                raise Fault("entry-empty", path=f".entry[{index}]")
+            if entry.response is not UNSET and entry.response.outcome is not UNSET:
+                slices.append(part := bytes(entry.response.outcome))
+                self._inner(part, f".entry[{index}].response.outcome", level + 1, "resource")
+            entries.append(made)
+        self._bundle_rules(bundle, entries, requests)
+        scratch = self._scratch
+        _encode_into(bundle, scratch)
+        if not sure or scratch.count(b":") != raw.count(b":") or _empty(scratch) or (b"\\u" in raw and _risky(raw)):
+            _exact(_skeleton(raw, slices))
+        return bundle, entries
+
+    def _bundle_rules(self, bundle: Any, entries: list[Entry], requests: int) -> None:
+        """bdl-3 and bdl-7 of https://hl7.org/fhir/R4/bundle-definitions.html#Bundle.
+
+        A history Bundle may leave requests out: published notifications of the Subscriptions backport do.
+        """
+        if bundle.type in _TO_DO and requests != len(entries):
+            raise Fault("entry-request", path=f".entry[{next(e.index for e in entries if e.method is None)}]")
+        if requests and bundle.type not in _WITH_REQUEST:
+            raise Fault("entry-no-request", path=f".entry[{next(e.index for e in entries if e.method)}]")
+        if bundle.type != "history":
+            seen: set[tuple[str, str]] = set()
+            for entry in entries:
+                if entry.full_url is not None:
+                    identity = entry.full_url, _version(entry.parsed)
+                    if identity in seen:
+                        raise Fault("full-url-twice", path=f".entry[{entry.index}].fullUrl")
+                    seen.add(identity)
+
+
+def _version(resource: Any) -> str:
+    meta = UNSET if resource is None else getattr(resource, "meta", UNSET)
+    return "" if meta is UNSET or meta.versionId is UNSET else meta.versionId
+
+
+def _skeleton(raw: bytes, slices: list[bytes]) -> bytes:
+    """The Bundle with a 0 for each resource, which has been judged by itself; all of it where that is not possible."""
+    parts, position = [], 0
+    for part in slices:
+        start = raw.find(part, position)
+        if start < 0:
+            return raw
+        parts.append(raw[position:start])
+        position = start + len(part)
+    parts.append(raw[position:])
+    return b"0".join(parts)
+
+
+def _exact(raw: bytes) -> None:
+    try:
+        exact.check(raw)
+    except RecursionError:
+        raise Fault("too-deep") from None
+    except ValueError:
+        raise Fault("not-json") from None
+
+
+def _guarded(decode: Callable[[bytes], Any], raw: bytes) -> Any:
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _fault(error, raw) from None
+
+
+def _fault(error: Exception, raw: bytes) -> Fault:
+    """What a decoder's error means. msgspec stops by itself at the interpreter's recursion limit, long before harm."""
+    if isinstance(error, RecursionError):
+        return Fault("too-deep")
+    if isinstance(error, UnicodeDecodeError):
+        return Fault("not-utf8")
+    if isinstance(error, msgspec.ValidationError):
+        message = str(error)
+        if not message.endswith("`") and "got `" in message and "Expected `object`" in message:
+            return Fault("not-object")
+        return from_message(message)
+    return Fault("bom" if raw.startswith(b"\xef\xbb\xbf") else "not-json")
