@@ -1,0 +1,262 @@
+"""The settings: one typed class, read once where a process starts, passed down from there.
+
+Every setting is an environment variable that starts with `EPICRISIS_`. None is needed on one machine: the local
+servers and their generated secrets stand in. No secret has a default. Three more come from outside:
+
+    EPICRISIS_DSN               an administrator's connection to a PostgreSQL server: makes databases and roles
+    EPICRISIS_DSN_<DATABASE>    a role's own connection to one database, e.g. EPICRISIS_DSN_REGISTRATION
+    EPICRISIS_KAFKA_USER        this process's own Kafka user (or, for the provisioning step, the administrator)
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from epicrisis.errors import SettingsError
+from epicrisis.local.state import State
+
+PREFIX = "EPICRISIS_"
+DSN_PREFIX = "EPICRISIS_DSN_"
+SLICES = 1024
+
+Security = Literal["SASL_PLAINTEXT", "SASL_SSL", "PLAINTEXT", "SSL"]
+
+
+def dsns_from_environment() -> dict[str, SecretStr]:
+    """Every EPICRISIS_DSN_<DATABASE>, by the database's name in small letters."""
+    return {
+        name.removeprefix(DSN_PREFIX).lower(): SecretStr(value)
+        for name, value in os.environ.items()
+        if name.startswith(DSN_PREFIX) and value
+    }
+
+
+class Settings(BaseSettings):
+    """What an installation may set. `Settings.read()` reads it and explains what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, hide_input_in_errors=True, env_ignore_empty=True, extra="forbid"
+    )
+
+    state: Path = Path(".epicrisis")
+    """The folder with generated secrets and the local servers' data."""
+    namespace: str = "epicrisis"
+    """The prefix of every topic, database, role and group, so that installations can share servers."""
+    partitions: int = 16
+    """Partitions of the event topic. Divides 1,024, so that a slice never spans two of them."""
+
+    kafka_bootstrap: str | None = None
+    kafka_security: Security = "SASL_PLAINTEXT"
+    kafka_user: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_admin_user: str = "admin"
+    kafka_admin_password: SecretStr | None = None
+    """The administrator, used by the provisioning step alone; other users keep their own passwords."""
+    kafka_ca: Path | None = None
+    kafka_replication: int = Field(default=1, ge=1)
+
+    dsn: SecretStr | None = None
+    dsns: dict[str, SecretStr] = Field(default_factory=dsns_from_environment)
+    wrapping_key: SecretStr | None = None
+    """32 bytes in base64: wraps the subjects' data keys. Lose it and every body is unreadable."""
+
+    @classmethod
+    def read(cls, **given: Any) -> Settings:
+        """The settings from the environment; SettingsError names the variables that are wrong, never their values."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{PREFIX}{'_'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
+                for detail in error.errors(include_url=False, include_input=False, include_context=False)
+            )
+            raise SettingsError(f"correct these settings and start again: {wrong}") from None
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace_is_a_plain_word(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", value):
+            raise ValueError("starts with a small letter, then small letters, digits and _, at most 31 in all")
+        return value
+
+    @field_validator("partitions")
+    @classmethod
+    def _partitions_divide_slices(cls, value: int) -> int:
+        if value < 1 or SLICES % value:
+            raise ValueError("must divide 1024: take 1, 2, 4, 8, 16, 32, 64, …")
+        return value
+
+    @field_validator("state")
+    @classmethod
+    def _state_is_absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    # Names
+
+    def database(self, name: str) -> str:
+        """The name of a database on the server: `epicrisis_registration`."""
+        return f"{self.namespace}_{name}"
+
+    def role(self, name: str) -> str:
+        """The name of a role on the server: `epicrisis_relay`."""
+        return f"{self.namespace}_{name}"
+
+    def topic(self, name: str = "events.g1") -> str:
+        """The name of a topic: `epicrisis.events.g1`."""
+        return f"{self.namespace}.{name}"
+
+    def group(self, name: str) -> str:
+        """The name of a consumer group: `epicrisis.worker`."""
+        return f"{self.namespace}.{name}"
+
+    def kafka_name(self, user: str) -> str:
+        """The SCRAM name of a logical user: `epicrisis-relay`; the administrator has a name of its own."""
+        return self.kafka_admin_user if user == "admin" else f"{self.namespace}-{user}"
+
+    # Where the servers are
+
+    @property
+    def local_kafka(self) -> bool:
+        return self.kafka_bootstrap is None
+
+    @property
+    def local_postgres(self) -> bool:
+        return self.dsn is None and not self.dsns
+
+    @cached_property
+    def _state(self) -> State:
+        return State(self.state)
+
+    def address(self, server: str) -> str:
+        """Where the `kafka` or `postgres` named in the settings is, without user and password."""
+        if server == "kafka":
+            return self.kafka_bootstrap or ""
+        from psycopg.conninfo import conninfo_to_dict
+
+        named = self.dsn or next(iter(self.dsns.values()), None)
+        parts = conninfo_to_dict(named.get_secret_value()) if named else {}
+        return f"{parts.get('host', '')}:{parts.get('port', 5432)}"
+
+    # Secrets
+
+    def secret(self, name: str, *, create: bool | None = None) -> str:
+        """A generated secret of this namespace, 32 random bytes in URL-safe base64.
+
+        It is made at the first call where the servers are local, or with `create=True` (the provisioning step).
+        """
+        may_create = (self.local_kafka and self.local_postgres) if create is None else create
+        found = self._state.secret(f"{self.namespace}/{name}", create=may_create)
+        if found is None:
+            raise SettingsError(
+                f"there is no secret {self.namespace}/{name} in {self._state.secrets_file}: "
+                "run the provisioning step, or give this process its own user and password in the environment"
+            )
+        return found
+
+    def forget_secrets(self) -> None:
+        """Remove this namespace's generated secrets, once its databases and users are gone."""
+        self._state.forget(f"{self.namespace}/")
+
+    def wrapping_key_bytes(self) -> bytes:
+        """The 32 bytes that wrap the data keys."""
+        if self.wrapping_key is not None:
+            text = self.wrapping_key.get_secret_value()
+        else:
+            try:
+                text = self.secret("wrapping_key")
+            except SettingsError:
+                raise SettingsError("set EPICRISIS_WRAPPING_KEY to 32 bytes in base64 and start again") from None
+        try:
+            key = base64.b64decode(text.strip().rstrip("=").replace("-", "+").replace("_", "/") + "=", validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != 32:
+            raise SettingsError("EPICRISIS_WRAPPING_KEY is not 32 bytes in base64: correct it and start again")
+        return key
+
+    # PostgreSQL
+
+    def admin_dsn(self, database: str = "postgres") -> str:
+        """An administrator's connection: for the provisioning step and tests alone."""
+        if self.dsn is not None:
+            return changed(self.dsn.get_secret_value(), dbname=database)
+        if not self.local_postgres:
+            raise SettingsError("set EPICRISIS_DSN to an administrator's connection to make databases and roles")
+        from epicrisis.local.postgres import SECRET, SUPERUSER
+
+        return self._local_dsn(database, SUPERUSER, self._state.secret(SECRET, create=False) or "")
+
+    def dsn_for(self, database: str, role: str) -> str:
+        """The connection of `role` to `database` (both without the namespace's prefix)."""
+        if (named := self.dsns.get(database.lower())) is not None:
+            return named.get_secret_value()
+        if self.dsn is None and not self.local_postgres:
+            raise SettingsError(f"set {DSN_PREFIX}{database.upper()} to the connection of the role `{role}`")
+        password = self.secret(f"role.{role}")
+        if self.dsn is not None:
+            return changed(
+                self.dsn.get_secret_value(), dbname=self.database(database), user=self.role(role), password=password
+            )
+        return self._local_dsn(self.database(database), self.role(role), password)
+
+    def _local_dsn(self, database: str, user: str, password: str) -> str:
+        from epicrisis.local.process import LOOPBACK
+        from epicrisis.local.servers import postgres_port
+
+        return f"postgresql://{quote(user)}:{quote(password)}@{LOOPBACK}:{postgres_port(self)}/{quote(database)}"
+
+    # Kafka
+
+    def kafka(self, user: str) -> dict[str, Any]:
+        """What a kafka-python client needs to reach the broker as `user` (`admin`, `relay`, `worker`, …)."""
+        from epicrisis.local import kafka as local
+        from epicrisis.local.servers import kafka_port
+
+        if self.kafka_bootstrap is None:
+            port = kafka_port(self)
+            if user == "admin":
+                password = self._state.secret(local.SECRET, create=False) or ""
+                return local.client_settings(port, local.ADMIN, password)
+            return local.client_settings(port, self.kafka_name(user), self.secret(f"kafka.{user}"))
+        client: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap.split(","),
+            "security_protocol": self.kafka_security,
+        }
+        if self.kafka_ca is not None:
+            client["ssl_cafile"] = str(self.kafka_ca)
+        if self.kafka_security.startswith("SASL_"):
+            name, password = self._external_kafka_user(user)
+            client |= {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": name, "sasl_plain_password": password}
+        return client
+
+    def _external_kafka_user(self, user: str) -> tuple[str, str]:
+        if self.kafka_user is not None:
+            if self.kafka_password is None:
+                raise SettingsError("EPICRISIS_KAFKA_USER is set: set EPICRISIS_KAFKA_PASSWORD too")
+            return self.kafka_user, self.kafka_password.get_secret_value()
+        if user != "admin":
+            return self.kafka_name(user), self.secret(f"kafka.{user}")
+        if self.kafka_admin_password is None:
+            raise SettingsError("set EPICRISIS_KAFKA_ADMIN_PASSWORD (or EPICRISIS_KAFKA_USER and …_PASSWORD)")
+        return self.kafka_admin_user, self.kafka_admin_password.get_secret_value()
+
+
+def changed(dsn: str, **parts: str) -> str:
+    """A connection string with some of its parts replaced; everything else (TLS, time limits) stays."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        return make_conninfo(dsn, **parts)
+    except ProgrammingError:
+        raise SettingsError("EPICRISIS_DSN is not a PostgreSQL connection string: correct it, start again") from None
