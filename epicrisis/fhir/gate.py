@@ -65,6 +65,8 @@ _empty = re.compile(rb"\{\}").search  # half the cost of `in` for so short a nee
 _local_references = re.compile(rb'"reference"\s*:\s*"#([^"]+)"').findall
 _encode_into = msgspec.json.Encoder().encode_into
 
+_ELSEWHERE = msgspec.Raw(b"0")  # stands for a resource that was checked by itself
+
 _Kind = tuple[Callable[[bytes], Any], bool, bool]  # plain decoder; is it Parameters; has it `contained`
 _Inside = Literal["", "resource", "contained"]
 
@@ -160,15 +162,16 @@ class Gate:
         _exact(raw)
         return parsed
 
-    def _inner(self, raw: bytes, path: str, level: int, inside: _Inside) -> tuple[bytes, Any]:
+    def _inner(self, raw: bytes, path: str, level: int, inside: _Inside) -> tuple[str, Any]:
         """Check a resource that stands inside another; its type and Struct."""
         try:
             if level > _MAX_INSIDE:
                 raise Fault("nested-resources")
             key = self._type(raw)
             if key == b"Bundle":
-                return key, self._bundle(raw, level)[0]
-            return key, self._resource(raw, key, level, inside)
+                return "Bundle", self._bundle(raw, level)[0]
+            parsed = self._resource(raw, key, level, inside)
+            return parsed.__class__.__name__, parsed
         except Fault as fault:
             raise fault.below(path) from None
 
@@ -212,8 +215,7 @@ class Gate:
             bundle = _guarded(structs.full().decoder("Bundle"), raw)
             sure = False
         entries: list[Entry] = []
-        slices: list[bytes] = []
-        requests = 0
+        between, position, requests = [], 0, 0
         for index, entry in enumerate(() if bundle.entry is UNSET else bundle.entry):
             made = Entry(index, None, None, None, None, None, None, None)
             if entry.fullUrl is not UNSET:
@@ -225,57 +227,62 @@ class Gate:
                     made.if_none_exist = request.ifNoneExist
             if entry.resource is not UNSET:
                 made.raw = part = bytes(entry.resource)
-                slices.append(part)
-                key, made.parsed = self._inner(part, f".entry[{index}].resource", level + 1, "resource")
-                made.resource_type = made.parsed.__class__.__name__
-            elif entry.request is UNSET and entry.response is UNSET:
+                made.resource_type, made.parsed = self._inner(part, f".entry[{index}].resource", level + 1, "resource")
+                start = _find(raw, part, position)
+                between.append(raw[position:start])
+                position = start + len(part)
+                entry.resource = _ELSEWHERE
+            elif request is UNSET and entry.response is UNSET:
                 raise Fault("entry-empty", path=f".entry[{index}]")
             if entry.response is not UNSET and entry.response.outcome is not UNSET:
-                slices.append(part := bytes(entry.response.outcome))
-                self._inner(part, f".entry[{index}].response.outcome", level + 1, "resource")
+                self._inner(bytes(entry.response.outcome), f".entry[{index}].response.outcome", level + 1, "resource")
             entries.append(made)
-        self._bundle_rules(bundle, entries, requests)
+        _bundle_rules(bundle.type, entries, requests)
+        between.append(raw[position:])
+        self._skeleton(bundle, b"0".join(between), sure)
+        return bundle, entries
+
+    def _skeleton(self, bundle: Any, raw: bytes, sure: bool) -> None:
+        """Duplicates and the like in what is left of a Bundle without its resources, which were judged alone."""
         scratch = self._scratch
         _encode_into(bundle, scratch)
         if not sure or scratch.count(b":") != raw.count(b":") or _empty(scratch) or (b"\\u" in raw and _risky(raw)):
-            _exact(_skeleton(raw, slices))
-        return bundle, entries
+            _exact(raw)
 
-    def _bundle_rules(self, bundle: Any, entries: list[Entry], requests: int) -> None:
-        """bdl-3 and bdl-7 of https://hl7.org/fhir/R4/bundle-definitions.html#Bundle.
 
-        A history Bundle may leave requests out: published notifications of the Subscriptions backport do.
-        """
-        if bundle.type in _TO_DO and requests != len(entries):
-            raise Fault("entry-request", path=f".entry[{next(e.index for e in entries if e.method is None)}]")
-        if requests and bundle.type not in _WITH_REQUEST:
-            raise Fault("entry-no-request", path=f".entry[{next(e.index for e in entries if e.method)}]")
-        if bundle.type != "history":
-            seen: set[tuple[str, str]] = set()
-            for entry in entries:
-                if entry.full_url is not None:
-                    identity = entry.full_url, _version(entry.parsed)
-                    if identity in seen:
-                        raise Fault("full-url-twice", path=f".entry[{entry.index}].fullUrl")
-                    seen.add(identity)
+def _find(raw: bytes, part: bytes, position: int) -> int:
+    """Where `part`, known to be there, starts. Searched by a short needle: a long one costs more to prepare."""
+    needle = part[:32]
+    start = raw.find(needle, position)
+    while not raw.startswith(part, start):
+        start = raw.find(needle, start + 1)
+    return start
+
+
+def _bundle_rules(kind: str, entries: list[Entry], requests: int) -> None:
+    """bdl-3 and bdl-7 of https://hl7.org/fhir/R4/bundle-definitions.html#Bundle.
+
+    A history Bundle may leave requests out: published notifications of the Subscriptions backport do.
+    """
+    if kind in _TO_DO and requests != len(entries):
+        raise Fault("entry-request", path=f".entry[{next(e.index for e in entries if e.method is None)}]")
+    if requests and kind not in _WITH_REQUEST:
+        raise Fault("entry-no-request", path=f".entry[{next(e.index for e in entries if e.method)}]")
+    urls = [e.full_url for e in entries if e.full_url is not None]
+    if kind == "history" or len(set(urls)) == len(urls):
+        return
+    seen: set[tuple[str, str]] = set()
+    for entry in entries:
+        if entry.full_url is not None:
+            identity = entry.full_url, _version(entry.parsed)
+            if identity in seen:
+                raise Fault("full-url-twice", path=f".entry[{entry.index}].fullUrl")
+            seen.add(identity)
 
 
 def _version(resource: Any) -> str:
     meta = UNSET if resource is None else getattr(resource, "meta", UNSET)
     return "" if meta is UNSET or meta.versionId is UNSET else meta.versionId
-
-
-def _skeleton(raw: bytes, slices: list[bytes]) -> bytes:
-    """The Bundle with a 0 for each resource, which has been judged by itself; all of it where that is not possible."""
-    parts, position = [], 0
-    for part in slices:
-        start = raw.find(part, position)
-        if start < 0:
-            return raw
-        parts.append(raw[position:start])
-        position = start + len(part)
-    parts.append(raw[position:])
-    return b"0".join(parts)
 
 
 def _exact(raw: bytes) -> None:

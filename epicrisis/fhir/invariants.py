@@ -64,9 +64,7 @@ class _Choice:
 
     def given(self, made: Any) -> int:
         """How many of the group are there; a value and its own sibling count once."""
-        return sum(
-            getattr(made, n) is not UNSET or getattr(made, "ext_" + n, UNSET) is not UNSET for n in self.names
-        )
+        return sum(getattr(made, n) is not UNSET or getattr(made, "ext_" + n, UNSET) is not UNSET for n in self.names)
 
 
 def _all(checks: list[Check]) -> Check | None:

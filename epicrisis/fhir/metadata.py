@@ -5,6 +5,7 @@ Build time only. The run time reads the file and never imports fhir.resources, w
 """
 
 import importlib
+import inspect
 import json
 import pkgutil
 import re
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .spec import PRIMITIVES
+
 HERE = Path(__file__).parent
 TARGET = HERE / "r4.json"
 
@@ -20,13 +23,7 @@ TARGET = HERE / "r4.json"
 _ABSTRACT = {"Resource", "DomainResource", "Element", "BackboneElement", "FHIRPrimitiveExtension"}
 _TYPE_NAME = re.compile(r"fhirtypes\.(\w+)Type\b")
 # the models spell the names of primitive types as class names
-_PRIMITIVES = {
-    name[0].upper() + name[1:]: name
-    for name in (
-        "base64Binary boolean canonical code date dateTime decimal id instant integer integer64 markdown oid"
-        " positiveInt string time unsignedInt uri url uuid xhtml"
-    ).split()
-}
+_PRIMITIVES = {name[0].upper() + name[1:]: name for name in PRIMITIVES}
 
 
 def _models() -> Iterator[Any]:  # pydantic classes; typed Any because this runs at build time only
@@ -43,8 +40,8 @@ def _models() -> Iterator[Any]:  # pydantic classes; typed Any because this runs
 def _annotation(model: Any, attribute: str) -> tuple[str, str]:
     """The source text of an attribute's annotation, and the FHIR type that declares it."""
     for base in model.__mro__:
-        if attribute in base.__dict__.get("__annotations__", {}):
-            return base.__dict__["__annotations__"][attribute], base.__resource_type__
+        if attribute in (own := inspect.get_annotations(base)):
+            return own[attribute], base.__resource_type__
     raise LookupError(f"{model.__name__}.{attribute} is not annotated")
 
 
@@ -99,4 +96,4 @@ def render(types: dict[str, Any]) -> bytes:
 
 if __name__ == "__main__":
     TARGET.write_bytes(render(extract()))
-    print(f"wrote {TARGET.name}: {TARGET.stat().st_size:,} bytes")
+    print(f"wrote {TARGET.name}: {TARGET.stat().st_size:,} bytes")  # noqa: T201  (a build step talks to its user)

@@ -8,17 +8,18 @@ from xml.parsers import expat
 
 MAX_DEPTH = 64
 
-_TAGS = frozenset(
+_TAG_LIST = (
     "a abbr acronym address b bdo big blockquote br caption cite code col colgroup dd del dfn div dl dt em h1 h2 h3 h4"
     " h5 h6 hr i img ins kbd li ol p pre q s samp small span strong sub sup table tbody td tfoot th thead tr tt u ul"
-    " var".split()
+    " var"
 )
-_ATTRIBUTES = frozenset(
+_ATTRIBUTE_LIST = (
     "xmlns title style class id lang xml:lang dir abbr accept align alt axis bgcolor border cellhalign cellpadding"
     " cellspacing cellvalign char charoff charset cite color cols colspan compact coords datetime face frame headers"
     " height href hreflang hspace longdesc name noshade nowrap rel rev rowspan rules scope shape size span src start"
-    " summary tabindex type valign value vspace width background clear".split()
+    " summary tabindex type valign value vspace width background clear"
 )
+_TAGS, _ATTRIBUTES = frozenset(_TAG_LIST.split()), frozenset(_ATTRIBUTE_LIST.split())
 _LINKS = frozenset(("href", "src", "background", "cite", "longdesc"))
 
 _root = re.compile(r"\A\s*<div[\s>][^>]*").match
@@ -84,8 +85,7 @@ class _Walk:
 def _walk(div: str) -> str | None:
     walk, parser = _Walk(), expat.ParserCreate()
     parser.ordered_attributes = True
-    # typeshed types the handler for dictionaries; ordered_attributes makes it a list
-    parser.StartElementHandler = walk.start  # type: ignore[assignment]
+    parser.StartElementHandler = walk.start
     parser.EndElementHandler = walk.end
     parser.Parse(div, True)
     return walk.broken

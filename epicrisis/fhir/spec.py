@@ -30,10 +30,11 @@ class Type(Struct, frozen=True, kw_only=True):
         return next((e for e in self.elements if e.name == name), None)
 
 
-PRIMITIVES = frozenset(
+_PRIMITIVES = (
     "base64Binary boolean canonical code date dateTime decimal id instant integer integer64 markdown oid positiveInt"
-    " string time unsignedInt uri url uuid xhtml".split()
+    " string time unsignedInt uri url uuid xhtml"
 )
+PRIMITIVES = frozenset(_PRIMITIVES.split())
 
 # what a `_field` sibling holds (https://hl7.org/fhir/R4/json.html#primitive)
 SIBLING = Type(

@@ -68,7 +68,8 @@ class Family:
             with self._lock:
                 self._define(resource_type, types()[resource_type])
                 made = getattr(self._module, resource_type)
-                found = msgspec.json.Decoder(made, dec_hook=operator.getitem).decode
+                hook: Callable[[type, Any], Any] = operator.getitem  # type: ignore[assignment]  # see lexical.memoised
+                found = msgspec.json.Decoder(made, dec_hook=hook).decode
                 self._decoders[resource_type] = found
         return found
 
