@@ -11,4 +11,4 @@ class Limits:
 
     bundle: int = 16 * MIB
     resource: int = MIB
-    file: int = 64 * MIB
+    file: int = 1024 * MIB

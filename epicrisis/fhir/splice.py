@@ -1,0 +1,72 @@
+"""Put the server's id and meta into the bytes of a resource; everything else stays as it was sent."""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from ..errors import Malformed
+
+_SPACE = rb"[ \t\r\n]*"
+_id_second = re.compile(
+    rb'\A%s\{%s"resourceType"%s:%s"\w+"%s,%s"id"%s:%s"([^"\\]*)"' % ((_SPACE,) * 8)  # as nearly everybody writes it
+).match
+_name = re.compile(rb'%s("(?:[^"\\]|\\.)*+")%s:%s' % ((_SPACE,) * 3)).match
+_open = re.compile(rb"%s\{" % _SPACE).match
+_comma = re.compile(rb"%s," % _SPACE).match
+_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def with_id(raw: bytes, new_id: str) -> bytes:
+    """The resource with this id: in the place of its own, or behind `resourceType` where it has none."""
+    if found := _id_second(raw):
+        return raw[: found.start(1)] + new_id.encode() + raw[found.end(1) :]
+    return _with(raw, {"id": _encode(new_id)}, after=("resourceType",))
+
+
+def with_meta(raw: bytes, version_id: str, last_updated: str) -> bytes:
+    """The resource with meta.versionId and meta.lastUpdated (a FHIR instant); profiles, tags and the rest stay."""
+    new = {"versionId": _encode(version_id), "lastUpdated": _encode(last_updated)}
+    for name, start, end in _members(raw):
+        if name == "meta":
+            return raw[:start] + _with(raw[start:end], new, after=()) + raw[end:]
+    return _with(raw, {"meta": _with(b"{}", new, after=())}, after=("id", "resourceType"))
+
+
+def _with(raw: bytes, new: dict[str, bytes], after: tuple[str, ...]) -> bytes:
+    """The object with these members set; new ones go behind the first of `after` that is there, else to the front."""
+    members = {name: (start, end) for name, start, end in _members(raw)}
+    missing = b",".join(_encode(name) + b":" + value for name, value in new.items() if name not in members)
+    edits = [(*members[name], value) for name, value in new.items() if name in members]
+    if missing:
+        anchor = next((members[name][1] for name in after if name in members), None)
+        if anchor is not None:
+            edits.append((anchor, anchor, b"," + missing))
+        else:
+            opened = _open(raw)
+            assert opened, "an object was read, so it opens"
+            edits.append((opened.end(), opened.end(), missing + (b"," if members else b"")))
+    for start, end, value in sorted(edits, reverse=True):
+        raw = raw[:start] + value + raw[end:]
+    return raw
+
+
+def _members(raw: bytes) -> Iterator[tuple[str, int, int]]:
+    """The members of the object itself: name, start and end of the value. msgspec skips over the values in C."""
+    try:
+        lengths = [len(bytes(value)) for value in _raw_members(raw).values()]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Malformed("this is not a well-formed JSON object") from None
+    opened = _open(raw)
+    position = opened.end() if opened else 0
+    for index, length in enumerate(lengths):
+        if index:
+            comma = _comma(raw, position)
+            position = comma.end() if comma else len(raw)
+        name = _name(raw, position)
+        if name is None:  # a name given twice has one length less than the text has values
+            raise Malformed("the same property is given twice in one object")
+        position = name.end() + length
+        yield _decode(name[1]), name.end(), position
