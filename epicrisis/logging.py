@@ -1,0 +1,103 @@
+"""Logs: one JSON line per event on stderr (coloured text on a terminal), with an allow-list of fields.
+
+A log ends up in consoles, tickets and other people's systems. So a field that is not on the list is dropped (and in
+tests raises), an exception is shown by its class, and only our own errors, whose messages never carry a value, are
+shown with their message. The event itself is a fixed phrase: what varies goes into fields.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any, cast
+
+import structlog
+
+from epicrisis.errors import EpicrisisError
+
+# Names, places, numbers and codes; nothing a patient could be recognised or judged by. `subject` is our own UUID.
+FIELDS = frozenset(
+    (
+        "event level timestamp logger role pid "
+        "service projection version worker slice slices topic partition partitions offset next_offset group "
+        "subject seq pos stream event_id event_type schema message_id correlation "
+        "operator clinic door resource_type "
+        "count batch bytes seconds milliseconds attempt epoch lag queue limit "
+        "reason error message status method route port database table path where"
+    ).split()
+)
+
+# Loggers of libraries whose formatted messages name brokers, topics and offsets, never a record's value.
+PLAIN_SPEAKERS = ("kafka", "uvicorn.error")
+
+Event = MutableMapping[str, Any]
+
+
+class FieldNotAllowed(AssertionError):
+    """A log field is not on the allow-list: use a listed name, or add this one after thinking of the patient."""
+
+
+def configure(role: str, *, strict: bool = False, level: int = logging.INFO) -> None:
+    """Set up logging for a process. `strict` raises on a field that is not allowed, for tests."""
+
+    def about_this_process(_: Any, __: str, event: Event) -> Event:
+        return {"role": role, "pid": os.getpid(), **event}
+
+    def allow_listed(_: Any, __: str, event: Event) -> Event:
+        extra = event.keys() - FIELDS
+        if extra and strict:
+            raise FieldNotAllowed(f"log fields {sorted(extra)} are not in epicrisis.logging.FIELDS")
+        return {name: value for name, value in event.items() if name in FIELDS}
+
+    terminal = sys.stderr.isatty()
+    renderer: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            about_this_process,
+            error_by_name,
+            allow_listed,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=not strict,
+    )
+    logging.basicConfig(handlers=[Bridge()], level=logging.WARNING, force=True)
+    logging.captureWarnings(not strict)
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    """The logger called `name`. A process that has not called `configure` gets the safe set-up all the same."""
+    if not structlog.is_configured():
+        configure("")
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger(logger=name))
+
+
+def error_by_name(_: Any, __: str, event: Event) -> Event:
+    """Replace an exception by its class name, and its message where the message is ours."""
+    found = event.pop("exc_info", None) or event.get("error")
+    if found is True:
+        found = sys.exc_info()[1]
+    elif isinstance(found, tuple):
+        found = found[1]
+    if isinstance(found, BaseException):
+        event["error"] = type(found).__name__
+        if isinstance(found, EpicrisisError):
+            event["message"] = str(found)
+    event.pop("stack_info", None)
+    return event
+
+
+class Bridge(logging.Handler):
+    """What libraries say through the standard library's logging, in the same form and under the same rules."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith(PLAIN_SPEAKERS):
+            phrase = record.getMessage()
+        else:
+            phrase = str(record.msg) if record.args else f"{record.module}.{record.funcName}"  # arguments are values
+        get(record.name).log(record.levelno, phrase, exc_info=record.exc_info)
