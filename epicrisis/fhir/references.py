@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 _NAME = b'"reference"'
-_plain_value = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*"([^"\\]*)"').match
+_value_starts = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*"').match
 _any_value = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*+")').match
 _tokens = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]').finditer
 _names_a_member = re.compile(rb"[ \t\r\n]*:").match
@@ -17,54 +17,62 @@ _decode = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 
 # Three R4 types have a `reference` that is a plain uri: DetectedIssue, Expression, Immunization.education. Where the
-# text may hold one of them, or a name written with escapes, the exact search decides by what else the object has.
-_DOUBTS = (b'"expression"', b'"education"', b'"DetectedIssue"')
+# text may hold one of them, the exact search decides by what else the object has. (Needles that end in a rare letter:
+# bytes.find skips by the last one.)
+_DOUBTS = (b'"exp', b'"educ', b"DetectedI")
 _NOT_A_REFERENCE = frozenset(
     ("resourceType", "language", "expression", "documentType", "publicationDate", "presentationDate")
 )
+# a backslash matters in a name, before a quote that looks like ours, or in a reference
+_tricky = re.compile(rb'\\u|\\"reference"|"reference"[ \t\r\n]*:[ \t\r\n]*"[^"\\]*\\').search
 
 _Found = tuple[str, int, int]  # what a reference says, and where it stands between its quotes
 
 
 def references(raw: bytes) -> list[str]:
     """All reference strings, in the order of the text, repeats included."""
-    return [value for value, _, _ in _find(raw)]
+    found: list[str] = []
+
+    def note(value: str) -> str:
+        found.append(value)
+        return value
+
+    splice(raw, note)
+    return found
 
 
 def splice(raw: bytes, resolve: Callable[[str], str]) -> bytes:
     """The resource with each reference replaced by `resolve(reference)`; the same string leaves the bytes alone."""
+    expression, education, issue = _DOUBTS
+    if issue in raw or expression in raw or education in raw or (b"\\" in raw and _tricky(raw)):
+        return _splice_exactly(raw, resolve)
+    pieces = raw.split(_NAME)
+    changed = False
+    for index in range(1, len(pieces)):
+        piece = pieces[index]
+        if piece.startswith(b':"'):
+            start = 2
+        elif found := _value_starts(piece):
+            start = found.end()
+        else:
+            continue
+        end = piece.find(b'"', start)
+        value = piece[start:end].decode()
+        if (new := resolve(value)) != value:
+            pieces[index] = piece[:start] + _encode(new)[1:-1] + piece[end:]
+            changed = True
+    return _NAME.join(pieces) if changed else raw
+
+
+def _splice_exactly(raw: bytes, resolve: Callable[[str], str]) -> bytes:
     parts: list[bytes] = []
     position = 0
-    for value, start, end in _find(raw):
+    for value, start, end in sorted(_find_exactly(raw), key=lambda found: found[1]):
         new = resolve(value)
         if new != value:
-            parts.append(raw[position:start])
-            parts.append(_encode(new)[1:-1])
+            parts += [raw[position:start], _encode(new)[1:-1]]
             position = end
-    if not position:
-        return raw
-    parts.append(raw[position:])
-    return b"".join(parts)
-
-
-def _find(raw: bytes) -> list[_Found]:
-    if b"\\u" in raw or any(doubt in raw for doubt in _DOUBTS):
-        return sorted(_find_exactly(raw), key=lambda found: found[1])
-    return list(_find_fast(raw))
-
-
-def _find_fast(raw: bytes) -> Iterator[_Found]:
-    end = raw.find(_NAME)
-    while end >= 0:
-        start, end = end, end + len(_NAME)
-        if raw[start - 1] != 0x5C:  # after a backslash the quote belongs to a longer string
-            if found := _plain_value(raw, end):
-                end = found.end()
-                yield found[1].decode(), found.start(1), found.end(1)
-            elif found := _any_value(raw, end):
-                end = found.end()
-                yield _decode(found[1]), found.start(1) + 1, found.end(1) - 1
-        end = raw.find(_NAME, end)
+    return b"".join([*parts, raw[position:]])
 
 
 class _Open:

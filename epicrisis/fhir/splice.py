@@ -1,19 +1,32 @@
 """Put the server's id and meta into the bytes of a resource; everything else stays as it was sent."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from ..errors import Malformed
 
+T = TypeVar("T")
+
 _SPACE = rb"[ \t\r\n]*"
 _id_second = re.compile(
     rb'\A%s\{%s"resourceType"%s:%s"\w+"%s,%s"id"%s:%s"([^"\\]*)"' % ((_SPACE,) * 8)  # as nearly everybody writes it
 ).match
+_meta_third = re.compile(
+    rb'\A%s\{%s"resourceType"%s:%s"\w+"%s,%s"id"%s:%s"[^"\\]*"%s,%s"meta"%s:%s' % ((_SPACE,) * 12)
+).match
 _name = re.compile(rb'%s("(?:[^"\\]|\\.)*+")%s:%s' % ((_SPACE,) * 3)).match
 _open = re.compile(rb"%s\{" % _SPACE).match
 _comma = re.compile(rb"%s," % _SPACE).match
+
+
+class _Meta(msgspec.Struct):
+    meta: msgspec.Raw
+
+
+_meta_of = msgspec.json.Decoder(_Meta).decode
 _raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
@@ -29,6 +42,10 @@ def with_id(raw: bytes, new_id: str) -> bytes:
 def with_meta(raw: bytes, version_id: str, last_updated: str) -> bytes:
     """The resource with meta.versionId and meta.lastUpdated (a FHIR instant); profiles, tags and the rest stay."""
     new = {"versionId": _encode(version_id), "lastUpdated": _encode(last_updated)}
+    if found := _meta_third(raw):
+        start = found.end()
+        end = start + len(bytes(_decoded(_meta_of, raw).meta))
+        return raw[:start] + _with(raw[start:end], new, after=()) + raw[end:]
     for name, start, end in _members(raw):
         if name == "meta":
             return raw[:start] + _with(raw[start:end], new, after=()) + raw[end:]
@@ -55,10 +72,7 @@ def _with(raw: bytes, new: dict[str, bytes], after: tuple[str, ...]) -> bytes:
 
 def _members(raw: bytes) -> Iterator[tuple[str, int, int]]:
     """The members of the object itself: name, start and end of the value. msgspec skips over the values in C."""
-    try:
-        lengths = [len(bytes(value)) for value in _raw_members(raw).values()]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Malformed("this is not a well-formed JSON object") from None
+    lengths = [len(bytes(value)) for value in _decoded(_raw_members, raw).values()]
     opened = _open(raw)
     position = opened.end() if opened else 0
     for index, length in enumerate(lengths):
@@ -70,3 +84,10 @@ def _members(raw: bytes) -> Iterator[tuple[str, int, int]]:
             raise Malformed("the same property is given twice in one object")
         position = name.end() + length
         yield _decode(name[1]), name.end(), position
+
+
+def _decoded(decode: Callable[[bytes], T], raw: bytes) -> T:
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Malformed("this is not a well-formed JSON object") from None
