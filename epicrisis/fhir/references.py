@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 # Three R4 types have a `reference` that is a plain uri: DetectedIssue, Expression, Immunization.education. Where the
 # text may hold one of them, the exact search decides by what else the object has. (Needles that end in a rare letter:
 # bytes.find skips by the last one.)
-_DOUBTS = (b'"exp', b'"educ', b"DetectedI")
+_DOUBTS = (b'"expression', b'"educat', b"DetectedIs")
 _NOT_A_REFERENCE = frozenset(
     ("resourceType", "language", "expression", "documentType", "publicationDate", "presentationDate")
 )
