@@ -43,7 +43,8 @@ def configure(role: str, *, strict: bool = False, level: int = logging.INFO) -> 
     """Set up logging for a process. `strict` raises on a field that is not allowed, for tests."""
 
     def about_this_process(_: Any, __: str, event: Event) -> Event:
-        return {"role": role, "pid": os.getpid(), **event}
+        name = event.pop("log", None)  # structlog's get_logger keeps the word `logger` for itself
+        return {"role": role, "pid": os.getpid(), "logger": name, **event}
 
     def allow_listed(_: Any, __: str, event: Event) -> Event:
         extra = event.keys() - FIELDS
@@ -74,7 +75,7 @@ def get(name: str) -> structlog.typing.FilteringBoundLogger:
     """The logger called `name`. A process that has not called `configure` gets the safe set-up all the same."""
     if not structlog.is_configured():
         configure("")
-    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger(logger=name))
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger(log=name))
 
 
 def error_by_name(_: Any, __: str, event: Event) -> Event:

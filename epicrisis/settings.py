@@ -11,7 +11,6 @@ servers and their generated secrets stand in. No secret has a default. Three mor
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 from functools import cached_property
@@ -178,7 +177,7 @@ class Settings(BaseSettings):
                 raise SettingsError("set EPICRISIS_WRAPPING_KEY to 32 bytes in base64 and start again") from None
         try:
             key = base64.b64decode(text.strip().rstrip("=").replace("-", "+").replace("_", "/") + "=", validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii's own error is one
             key = b""
         if len(key) != 32:
             raise SettingsError("EPICRISIS_WRAPPING_KEY is not 32 bytes in base64: correct it and start again")

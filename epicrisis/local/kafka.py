@@ -68,17 +68,39 @@ def command(state: State, class_path: str, main_class: str, *args: str) -> list[
 
 def configure(state: State, file: Path, data: Path, port: int, controller_port: int) -> Path:
     """Write `server.properties`: it holds passwords, so only its owner may read it."""
-    template = Template(files("epicrisis.local").joinpath("server.properties").read_text(encoding="utf-8"))
-    text = template.substitute(
+    text = properties(
+        data=str(data),
         port=port,
         controller_port=controller_port,
-        data=data,
-        admin_password=state.secret(SECRET, create=True),
-        controller_password=state.secret(CONTROLLER_SECRET, create=True),
+        admin_password=state.secret(SECRET, create=True) or "",
+        controller_password=state.secret(CONTROLLER_SECRET, create=True) or "",
     )
     file.touch(mode=0o600)
     file.write_text(text, encoding="utf-8")
     return file
+
+
+def properties(
+    *,
+    data: str,
+    port: int,
+    controller_port: int,
+    admin_password: str,
+    controller_password: str,
+    bind: str = LOOPBACK,
+    host: str = LOOPBACK,
+) -> str:
+    """The broker's settings. It listens on `bind` and tells its clients to come to `host`."""
+    template = Template(files("epicrisis.local").joinpath("server.properties").read_text(encoding="utf-8"))
+    return template.substitute(
+        data=data,
+        port=port,
+        controller_port=controller_port,
+        admin_password=admin_password,
+        controller_password=controller_password,
+        bind=bind,
+        host=host,
+    )
 
 
 def initialise(state: State, home: Path, class_path: str, password: str) -> None:
