@@ -1,0 +1,191 @@
+"""Reads the facts that a chart is searched by off any FHIR resource.
+
+Which element holds the date, the status, the code, the category and the encounter differs from type to type: it is looked
+up once per type in R4's metadata. Reading is on the hottest path: no copies, no parsing, what repeats is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from msgspec import UNSET
+
+from epicrisis.decider import Inbound, Reader, To
+from epicrisis.fhir.spec import Element, types
+from epicrisis.fhir.structs import attribute
+from epicrisis.fhir.values import absent, instant
+from schemas.common import Coding
+from services.chart.decider import RecordResource, RetractResource
+
+T = TypeVar("T")
+Read: TypeAlias = Callable[[Any], T]
+"""Reads one fact off a parsed resource: its Struct is made at run time, hence Any."""
+
+# The elements that may hold a fact, best first; a type has those that R4 gives it.
+_DATES = (
+    "effectiveDateTime effectivePeriod effectiveInstant performedDateTime performedPeriod occurrenceDateTime "
+    "occurrencePeriod occurredDateTime occurredPeriod started start period billablePeriod servicedDate servicedPeriod "
+    "executionPeriod whenHandedOver whenPrepared createdDateTime createdPeriod timingDateTime timingPeriod "
+    "identifiedDateTime identifiedPeriod startDate statusDate dateTime sent authoredOn authored dateAsserted date "
+    "recordedDate recorded recordedOn dateWritten issued created receivedTime requestedPeriod"
+).split()
+_STATUSES = "status lifecycleStatus clinicalStatus verificationStatus".split()
+_CODES = (
+    "code vaccineCode medicationCodeableConcept codeCodeableConcept itemCodeableConcept productCodeableConcept type "
+    "procedureCode event activity description serviceType appointmentType topic relationship targetDisease modality"
+).split()
+_CATEGORIES = ("category", "class", "scope")
+_ENCOUNTERS = ("encounter", "context")
+_IN_ERROR = "entered-in-error"
+_NO_CODING = Coding()
+
+
+class Facts(NamedTuple):
+    """How the facts of one resource type are read."""
+
+    date: Read[str]
+    status: Read[str]
+    verification: Read[str] | None
+    code: Read[Coding]
+    category: Read[Coding]
+    encounter: Read[str]
+
+
+def fallback(inbound: Inbound) -> Sequence[To]:
+    """Keep a resource that no other service keeps."""
+    resource = inbound.resource
+    resource_type, resource_id = inbound.resource_type, inbound.resource_id
+    stream = f"{resource_type}/{resource_id}"
+    if resource is None or inbound.method == "DELETE":
+        gone = RetractResource(resource_type=resource_type, resource_id=resource_id, resource=b"")
+        return (To(stream=stream, command=gone),)
+    date, status, verification, code, category, encounter = facts_of(resource_type)
+    said = status(resource)
+    if said == _IN_ERROR or (verification is not None and verification(resource) == _IN_ERROR):
+        wrong = RetractResource(resource_type=resource_type, resource_id=resource_id, resource=inbound.raw)
+        return (To(stream=stream, command=wrong),)
+    when = date(resource)
+    where = encounter(resource)
+    if where:
+        where = inbound.resolve(where)
+        where = where[10:] if where.startswith("Encounter/") else ""
+    record = RecordResource(
+        resource_type=resource_type,
+        resource_id=resource_id,
+        status=said,
+        category=category(resource),
+        code=code(resource),
+        date=when,
+        encounter_id=where,
+        resource=inbound.raw,
+    )
+    return (To(stream=stream, command=record, effective=_moment(when) if when else None),)
+
+
+@cache
+def facts_of(resource_type: str) -> Facts:
+    """Where this type keeps its facts."""
+    elements = {element.name: element for element in types()[resource_type].elements}
+
+    def found(names: Sequence[str], *of_type: str) -> list[Element]:
+        return [elements[n] for n in names if n in elements and elements[n].type in of_type]
+
+    verification = found(["verificationStatus"], "CodeableConcept")
+    return Facts(
+        date=_first([_date(e) for e in found(_DATES, "date", "dateTime", "instant", "Period")], ""),
+        status=_first([_word(e) for e in found(_STATUSES, "code", "CodeableConcept")], ""),
+        verification=_word(verification[0]) if verification else None,
+        code=_first([_concept(e) for e in found(_CODES, "CodeableConcept", "Coding")], _NO_CODING),
+        category=_first([_concept(e) for e in found(_CATEGORIES, "CodeableConcept", "Coding", "code")], _NO_CODING),
+        encounter=_first([_reference(e) for e in found(_ENCOUNTERS, "Reference") if not e.many], ""),
+    )
+
+
+def _first(reads: Sequence[Read[T]], nothing: T) -> Read[T]:
+    """The first that finds something."""
+    if len(reads) == 1:
+        return reads[0]
+
+    def read(resource: Any) -> T:
+        for one in reads:
+            if (found := one(resource)) != nothing:
+                return found
+        return nothing
+
+    return read
+
+
+def _date(element: Element) -> Read[str]:
+    get = attrgetter(attribute(element.name))
+    if element.type != "Period":
+        return lambda resource: value if (value := get(resource)).__class__ is str else ""
+
+    def start(resource: Any) -> str:
+        period = get(resource)
+        return "" if period is UNSET or period.start.__class__ is not str else period.start
+
+    return start
+
+
+def _word(element: Element) -> Read[str]:
+    """A status: a code, or the code of a concept."""
+    get = attrgetter(attribute(element.name))
+    if element.type == "code":
+        return lambda resource: value if (value := get(resource)).__class__ is str else ""
+    concept = _concept(element)
+    return lambda resource: concept(resource).code
+
+
+def _concept(element: Element) -> Read[Coding]:
+    get = attrgetter(attribute(element.name))
+    many, of_type = element.many, element.type
+
+    def read(resource: Any) -> Coding:
+        value = get(resource)
+        if value is UNSET:
+            return _NO_CODING
+        if many:
+            value = value[0]
+        if of_type == "CodeableConcept":
+            if value.coding is UNSET:
+                return _NO_CODING
+            value = value.coding[0]
+        elif of_type == "code":
+            return _coding(UNSET, value, UNSET)
+        return _coding(value.system, value.code, value.display)
+
+    return read
+
+
+def _reference(element: Element) -> Read[str]:
+    get = attrgetter(attribute(element.name))
+
+    def read(resource: Any) -> str:
+        value = get(resource)
+        return "" if value is UNSET or value.reference.__class__ is not str else value.reference
+
+    return read
+
+
+@lru_cache(maxsize=16_384)
+def _coding(system: Any, code: Any, display: Any) -> Coding:
+    return Coding(
+        system="" if absent(system) else system,
+        code="" if absent(code) else code,
+        display="" if absent(display) else display,
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _moment(date: str) -> datetime | None:
+    try:
+        return instant(date)
+    except (ValueError, OverflowError):
+        return None
+
+
+reads: Mapping[str, Reader] = {}

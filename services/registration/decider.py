@@ -1,0 +1,157 @@
+"""Who the patient is: registered once, changed often, dead at most once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, assert_never
+
+from epicrisis.errors import Refused
+from schemas.registration import (
+    PatientDeathRecorded,
+    PatientDetailsChanged,
+    PatientEnteredInError,
+    PatientRegistered,
+    PatientShared,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterPatient:
+    """The person's details as sent. ``alive`` is True only where the sender says so outright."""
+
+    patient_id: str
+    family: str
+    given: str
+    birth_date: str
+    gender: str
+    alive: bool = False
+    resource: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordDeath:
+    """The person has died. ``deceased_at`` is a FHIR dateTime, empty where only the fact is known."""
+
+    deceased_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharePatient:
+    """Let another clinic write about the person from now on."""
+
+    patient_id: str
+    with_clinic: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnterPatientInError:
+    """The registration was a mistake."""
+
+
+Command: TypeAlias = RegisterPatient | RecordDeath | SharePatient | EnterPatientInError
+Event: TypeAlias = (
+    PatientRegistered | PatientDetailsChanged | PatientDeathRecorded | PatientShared | PatientEnteredInError
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What later decisions need to know. ``digest`` is None while nothing but a sharing is known."""
+
+    patient_id: str
+    digest: bytes | None = None
+    dead: bool = False
+    shared_with: frozenset[str] = frozenset()
+    in_error: bool = False
+
+
+def initial() -> State | None:
+    """Nobody knows the person."""
+    return None
+
+
+def digest(resource: bytes) -> bytes:
+    """What tells one version's bytes from another's."""
+    return hashlib.sha256(resource).digest()[:16]
+
+
+def decide(command: Command, state: State | None) -> Sequence[Event]:
+    """What happens, or `Refused`."""
+    match command:
+        case RegisterPatient():
+            return _register(command, state)
+        case RecordDeath():
+            return _record_death(command, state)
+        case SharePatient(patient_id=patient_id, with_clinic=clinic):
+            if state is not None and clinic in state.shared_with:
+                return []
+            if state is not None and state.in_error:
+                raise Refused("this patient was registered by mistake and cannot be sent to another clinic")
+            return [PatientShared(patient_id=patient_id, with_clinic=clinic)]
+        case EnterPatientInError():
+            if state is None or state.in_error:
+                return []
+            return [PatientEnteredInError(patient_id=state.patient_id)]
+        case _:
+            assert_never(command)
+
+
+def _register(command: RegisterPatient, state: State | None) -> Sequence[Event]:
+    if state is None or (state.digest is None and not state.in_error):
+        return [
+            PatientRegistered(
+                patient_id=command.patient_id,
+                family=command.family,
+                given=command.given,
+                birth_date=command.birth_date,
+                gender=command.gender,
+                resource=command.resource,
+            )
+        ]
+    if state.digest == digest(command.resource):
+        return []
+    if state.in_error:
+        raise Refused("this patient was registered by mistake: register the person anew, under another id")
+    if state.dead and command.alive:
+        raise Refused(
+            "this patient is recorded as dead and cannot be set back to alive:"
+            " if that was a mistake, mark the record as entered in error"
+        )
+    return [
+        PatientDetailsChanged(
+            patient_id=command.patient_id,
+            family=command.family,
+            given=command.given,
+            birth_date=command.birth_date,
+            gender=command.gender,
+            resource=command.resource,
+        )
+    ]
+
+
+def _record_death(command: RecordDeath, state: State | None) -> Sequence[Event]:
+    if state is None or state.digest is None:
+        raise Refused("this patient is not registered yet; send the Patient first")
+    if state.dead:
+        return []  # the first time of death stands; another one is in the Patient's own bytes
+    if state.in_error:
+        raise Refused("this patient was registered by mistake: nothing more can be recorded")
+    return [PatientDeathRecorded(patient_id=state.patient_id, deceased_at=command.deceased_at)]
+
+
+def evolve(state: State | None, event: Event) -> State:
+    """The state after an event."""
+    old = state or State(patient_id=event.patient_id)
+    match event:
+        case PatientRegistered(resource=resource) | PatientDetailsChanged(resource=resource):
+            return replace(old, digest=digest(resource))
+        case PatientDeathRecorded():
+            return replace(old, dead=True)
+        case PatientShared(with_clinic=clinic):
+            return replace(old, shared_with=old.shared_with | {clinic})
+        case PatientEnteredInError():
+            return replace(old, in_error=True)
+        case _:
+            assert_never(event)
