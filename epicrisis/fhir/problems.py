@@ -147,9 +147,11 @@ class _Walk:
             yield from self.object(item, "", SIBLING, place, level + 2, inside)
         else:
             yield from self.object(item, element.type, types()[element.type], place, level + 2, inside)
-            if element.type == "Reference" and isinstance(text := item.get("reference"), str):
-                if text and not lexical.is_reference(element.targets)(text):
-                    yield _problem("reference", place + ".reference", " or ".join(element.targets) or "a resource")
+            text = item.get("reference")
+            if element.type != "Reference" or not isinstance(text, str) or not text:
+                return
+            if not lexical.is_reference(element.targets)(text):
+                yield _problem("reference", place + ".reference", " or ".join(element.targets) or "a resource")
 
     def _cardinality(self, value: Members, name: str, kind: Type, place: str) -> Iterator[Problem]:
         groups: dict[str, list[bool]] = {}
@@ -178,8 +180,7 @@ class _Walk:
         if name == "Narrative" and isinstance(div, str) and div and (rule := narrative.broken_rule(div)):
             yield _problem(rule, place)
         if name == "Attachment" and isinstance(size, int) and isinstance(data, str):
-            if not attachment_size_matches(size, data):
-                yield _problem("attachment-size", place)
+            yield from [] if attachment_size_matches(size, data) else [_problem("attachment-size", place)]
         if name == "" and not {"id", "extension"} & set(value):
             yield _problem("sibling-empty", place)
         if name == "Bundle" and isinstance(entries := value.get("entry"), list):
@@ -199,9 +200,9 @@ class _Walk:
                     yield _problem("contained-twice", f"{place}.contained[{index}]")
                 else:
                     ids.add(name)
-        if not contained and value.get("resourceType") not in ("Bundle", "Parameters"):
-            if any(name not in ids for name in _local_references(value)):
-                yield _problem("contained-missing", place)
+        holds_contained = not contained and value.get("resourceType") not in ("Bundle", "Parameters")
+        if holds_contained and any(name not in ids for name in _local_references(value)):
+            yield _problem("contained-missing", place)
 
 
 def _local_references(value: Any) -> Iterator[str]:
@@ -226,7 +227,7 @@ def _entries(kind: Any, entries: list[Any], place: str) -> Iterator[Problem]:
 
 
 def _primitive(item: Any, element: Element, owner: str, place: str) -> Iterator[Problem]:
-    expected = {"boolean": bool, "decimal": (int, float)}.get(element.type, str)
+    expected: Any = {"boolean": bool, "decimal": (int, float)}.get(element.type, str)
     if element.type in lexical.INTEGERS:
         expected = int
     if not isinstance(item, expected) or (isinstance(item, bool) and element.type != "boolean"):

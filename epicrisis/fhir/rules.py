@@ -115,7 +115,7 @@ _THEIRS: Iterable[tuple[re.Pattern[str], str]] = [
     (re.compile(r"Expected `(?:int|float)` [<>]"), "range"),
     (re.compile(r"Expected `[^`]*`, got `null`"), "null"),
     (re.compile(r"(Expected `\w+`, got `\w+`)"), "wrong-type"),
-    (re.compile(r"Expected"), "wrong-type"),
+    (re.compile(r"Expected|unhashable"), "wrong-type"),  # unhashable: an array or object asked of a memo of strings
     (re.compile(r"(?:Number|Integer value) out of range"), "range"),
     (re.compile(r"Invalid unicode|Invalid escape|Invalid UTF"), "not-utf8"),
 ]
