@@ -1,7 +1,8 @@
 """Reads the facts that a chart is searched by off any FHIR resource.
 
-Which element holds the date, the status, the code, the category and the encounter differs from type to type: it is looked
-up once per type in R4's metadata. Reading is on the hottest path: no copies, no parsing, what repeats is remembered.
+Which element holds the date, the status, the code, the category and the encounter differs from type to type: that is
+looked up once per type in R4's metadata. Reading is on the hottest path: no copies, no parsing; what repeats is
+remembered.
 """
 
 from __future__ import annotations
