@@ -12,3 +12,8 @@ class Coding:
     system: str = ""
     code: str = ""
     display: str = ""
+
+    @property
+    def token(self) -> str:
+        """``system|code``, as a FHIR search writes it; empty where there is no code."""
+        return f"{self.system}|{self.code}" if self.code else ""

@@ -26,11 +26,12 @@ class ReferralRequested:
 
 @event(version=1)
 class ReferralRevised:
-    """The request was sent again with other content."""
+    """The request was sent again with other content. ``previous_to_clinic`` is where it went before, or empty."""
 
     referral_id: str
     from_clinic: str
     to_clinic: str
+    previous_to_clinic: str = ""
     purpose: Coding
     text: str
     priority: str

@@ -1,0 +1,235 @@
+"""The chart: every patient's current resources and where each of their versions lies. Bodies stay sealed in the ledger.
+
+A row says what a chart is searched by, and which events hold the resource's versions: the ledger's key is (subject,
+source, seq).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from epicrisis.event import Meta
+from epicrisis.projection import Key, Projection, Scope
+from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
+from schemas.diagnosis import (
+    DiagnosisConfirmed,
+    DiagnosisEnteredInError,
+    DiagnosisRecorded,
+    DiagnosisRefuted,
+    DiagnosisResolved,
+    DiagnosisRevised,
+)
+from schemas.directory import EntryAmended, EntryRecorded, EntryRetracted
+from schemas.inpatient_oncology import (
+    EpisodeRecorded,
+    PatientAdmitted,
+    PatientDischarged,
+    StayEnteredInError,
+    StayRevised,
+    TransferCancelled,
+    TransferRequested,
+)
+from schemas.referral import (
+    ReferralCancelled,
+    ReferralCompleted,
+    ReferralEnteredInError,
+    ReferralRequested,
+    ReferralRevised,
+)
+from schemas.registration import PatientDetailsChanged, PatientEnteredInError, PatientRegistered
+
+projection = Projection(name="cluster_chart", version=1, scope=Scope.CLUSTER)
+
+OVER = frozenset({"resolved", "inactive", "remission", "refuted"})
+"""A Condition's status that another version alone, or a late confirmation, does not take back."""
+
+
+@projection.table(key=("resource_id", "subject", "source"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A resource's newest version, as one service keeps it. Fields are ordered so that PostgreSQL need not pad them.
+
+    ``seqs`` has the event of each version, in order; ``recorded`` and ``clinic`` are the newest one's.
+    ``status`` is the resource's own; a Condition's is its verification, or its clinical status once it is over.
+    ``date`` is the FHIR date that the resource is about, as sent. The ids are unique across resource types. ``source`` is part of the key because
+    a resource whose content changes (an Encounter that becomes an oncology stay) changes hands, and services have no common order.
+    """
+
+    subject: UUID
+    resource_id: UUID
+    recorded: datetime
+    version: int
+    retracted: bool
+    resource_type: str
+    source: str
+    status: str
+    category_code: str
+    code: str
+    date: str
+    encounter_id: UUID | None
+    clinic: str
+    seqs: tuple[int, ...]
+
+
+def by_id(name: str, *, keeps: bool) -> Callable[[Any, Meta], Iterable[Key]]:
+    """The row of the resource whose id the event's field ``name`` holds; none if a keeping event brings no bytes."""
+
+    def rows(event: Any, meta: Meta) -> Iterable[Key]:
+        if keeps and not event.resource:
+            return ()
+        return ((_id(getattr(event, name)), meta.subject, meta.source),)
+
+    return rows
+
+
+def _id(text: str) -> UUID:
+    return msgspec.convert(text, UUID)  # a third of the time of UUID(text), and every event comes by here
+
+
+def _version(
+    row: Resource | None,
+    meta: Meta,
+    resource_type: str,
+    resource_id: str,
+    *,
+    status: str,
+    category_code: str = "",
+    code: str = "",
+    date: str = "",
+    encounter_id: str = "",
+) -> Resource:
+    """The row with one version more."""
+    seqs = (meta.seq,) if row is None else (*row.seqs, meta.seq)
+    return Resource(
+        subject=meta.subject,
+        resource_id=_id(resource_id),
+        recorded=meta.recorded,
+        version=len(seqs),
+        retracted=False,
+        resource_type=resource_type,
+        source=meta.source,
+        status=status,
+        category_code=category_code,
+        code=code,
+        date=date,
+        encounter_id=_id(encounter_id) if encounter_id else None,
+        clinic=meta.clinic,
+        seqs=seqs,
+    )
+
+
+@projection.on(ResourceRecorded, Resource, rows=by_id("resource_id", keeps=False))
+@projection.on(ResourceAmended, Resource, rows=by_id("resource_id", keeps=False))
+def recorded(row: Resource | None, event: ResourceRecorded | ResourceAmended, meta: Meta) -> Resource:
+    return _version(
+        row,
+        meta,
+        event.resource_type,
+        event.resource_id,
+        status=event.status,
+        category_code=event.category.code,
+        code=event.code.token,
+        date=event.date,
+        encounter_id=event.encounter_id,
+    )
+
+
+@projection.on(ResourceRetracted, Resource, rows=by_id("resource_id", keeps=False))
+@projection.on(EntryRetracted, Resource, rows=by_id("resource_id", keeps=False))
+def retracted(row: Resource | None, event: ResourceRetracted | EntryRetracted, meta: Meta) -> Resource | None:
+    """The retraction is a version of its own, even where it brings no bytes."""
+    return row and replace(
+        row,
+        status="entered-in-error",
+        retracted=True,
+        recorded=meta.recorded,
+        clinic=meta.clinic,
+        version=row.version + 1,
+        seqs=(*row.seqs, meta.seq),
+    )
+
+
+@projection.on(PatientRegistered, Resource, rows=by_id("patient_id", keeps=True))
+@projection.on(PatientDetailsChanged, Resource, rows=by_id("patient_id", keeps=True))
+def patient(row: Resource | None, event: PatientRegistered | PatientDetailsChanged, meta: Meta) -> Resource:
+    return _version(row, meta, "Patient", event.patient_id, status="", date=event.birth_date)
+
+
+@projection.on(DiagnosisRecorded, Resource, rows=by_id("condition_id", keeps=True))
+@projection.on(DiagnosisRevised, Resource, rows=by_id("condition_id", keeps=True))
+def condition(row: Resource | None, event: DiagnosisRecorded | DiagnosisRevised, meta: Meta) -> Resource:
+    if row is not None and row.status == "refuted":
+        status = "refuted"
+    else:
+        status = event.clinical_status if event.clinical_status in OVER else event.verification
+    return _version(
+        row,
+        meta,
+        "Condition",
+        event.condition_id,
+        status=status,
+        code=event.code.token,
+        date=event.onset,
+        encounter_id=event.encounter_id,
+    )
+
+
+@projection.on(ReferralRequested, Resource, rows=by_id("referral_id", keeps=True))
+@projection.on(ReferralRevised, Resource, rows=by_id("referral_id", keeps=True))
+def service_request(row: Resource | None, event: ReferralRequested | ReferralRevised, meta: Meta) -> Resource:
+    status = "active" if row is None else row.status
+    return _version(row, meta, "ServiceRequest", event.referral_id, status=status, code=event.purpose.token)
+
+
+@projection.on(TransferRequested, Resource, rows=by_id("stay_id", keeps=True))
+@projection.on(StayRevised, Resource, rows=by_id("stay_id", keeps=True))
+def encounter(row: Resource | None, event: TransferRequested | StayRevised, meta: Meta) -> Resource:
+    return _version(row, meta, "Encounter", event.stay_id, status="planned" if row is None else row.status)
+
+
+@projection.on(EpisodeRecorded, Resource, rows=by_id("episode_id", keeps=True))
+def episode(row: Resource | None, event: EpisodeRecorded, meta: Meta) -> Resource:
+    return _version(row, meta, "EpisodeOfCare", event.episode_id, status=event.status)
+
+
+@projection.on(EntryRecorded, Resource, rows=by_id("resource_id", keeps=True))
+@projection.on(EntryAmended, Resource, rows=by_id("resource_id", keeps=True))
+def entry(row: Resource | None, event: EntryRecorded | EntryAmended, meta: Meta) -> Resource:
+    status = "active" if event.active else "inactive"
+    return _version(row, meta, event.resource_type, event.resource_id, status=status)
+
+
+@projection.on(DiagnosisConfirmed, Resource, rows=by_id("condition_id", keeps=False))
+def confirmed(row: Resource | None, event: DiagnosisConfirmed, meta: Meta) -> Resource | None:
+    return row if row is None or row.status in OVER else replace(row, status="confirmed")
+
+
+@projection.on(DiagnosisResolved, Resource, rows=by_id("condition_id", keeps=False))
+def resolved(row: Resource | None, event: DiagnosisResolved, meta: Meta) -> Resource | None:
+    return row and replace(row, status=event.clinical_status)
+
+
+def _status(body: type[Any], id_field: str, status: str, *, mistake: bool = False) -> None:
+    """An event that changes the status and brings no version."""
+
+    @projection.on(body, Resource, rows=by_id(id_field, keeps=False))
+    def changed(row: Resource | None, event: Any, meta: Meta) -> Resource | None:
+        return row and replace(row, status=status, retracted=row.retracted or mistake)
+
+
+_status(DiagnosisRefuted, "condition_id", "refuted")
+_status(ReferralCompleted, "referral_id", "completed")
+_status(ReferralCancelled, "referral_id", "revoked")
+_status(PatientAdmitted, "stay_id", "in-progress")
+_status(PatientDischarged, "stay_id", "finished")
+_status(TransferCancelled, "stay_id", "cancelled")
+_status(PatientEnteredInError, "patient_id", "entered-in-error", mistake=True)
+_status(DiagnosisEnteredInError, "condition_id", "entered-in-error", mistake=True)
+_status(ReferralEnteredInError, "referral_id", "entered-in-error", mistake=True)
+_status(StayEnteredInError, "stay_id", "entered-in-error", mistake=True)

@@ -1,0 +1,21 @@
+CREATE TABLE cluster_chart (
+    subject uuid NOT NULL,
+    resource_id uuid NOT NULL,
+    recorded timestamptz NOT NULL,
+    version integer NOT NULL,
+    retracted boolean NOT NULL,
+    resource_type text NOT NULL,
+    source text NOT NULL,
+    status text NOT NULL,
+    category_code text NOT NULL,
+    code text NOT NULL,
+    date text NOT NULL,
+    encounter_id uuid,
+    clinic text NOT NULL,
+    seqs bigint[] NOT NULL,
+    PRIMARY KEY (resource_id, subject, source)
+);
+COMMENT ON TABLE cluster_chart IS 'Current resources of every patient, and which events of the ledger hold their versions';
+
+-- The key finds a resource by its id; this one a patient's resources (few bytes a row: the equal entries share one).
+CREATE INDEX cluster_chart_subject ON cluster_chart (subject, resource_type);
