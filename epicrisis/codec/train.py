@@ -4,7 +4,7 @@
     python -m epicrisis.codec.train --write               write epicrisis/codec/dictionaries/*.zdict and index.toml
     python -m epicrisis.codec.train --report ../data      measure the shipped ones on a folder of FHIR Bundles
 
-A dictionary contains pieces of what it was trained on, so the training reads no file of anybody: only our own generator's
+A dictionary contains pieces of what it was trained on. So the training reads nobody's files: only our own generator's
 typical shapes (`epicrisis.simulate.corpus`), and FHIR's element names for the types that it does not write.
 """
 

@@ -1,4 +1,4 @@
-"""Typical clinical resources: what is observed, found, done and given."""
+"""Typical clinical findings: observations, reports, conditions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from base64 import b64encode
 from typing import Any
 
 from epicrisis.simulate.corpus.voice import Voice
-from epicrisis.simulate.fhir import LOINC, SNOMED, Json, coding, decimal, hl7, narrative, quantity
+from epicrisis.simulate.fhir import LOINC, SNOMED, Json, coding, hl7, quantity
 from epicrisis.simulate.tables import table
-
-RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
-CVX = "http://hl7.org/fhir/sid/cvx"
 
 
 def _number(voice: Voice, low: float, high: float, decimals: int) -> str:
@@ -82,6 +79,66 @@ def _answer(voice: Voice, text: str) -> Json:
 def _pressure(voice: Voice) -> Json:
     shown = voice.chance.one(["Blood Pressure", "Blood pressure panel with all children optional"])
     made = _observed(voice, ("vital-signs", "Vital Signs"), voice.said(LOINC, ["85354-9", shown]))
+    parts = [["8462-4", "Diastolic Blood Pressure"], ["8480-6", "Systolic Blood Pressure"]]
+    if voice.chance.odds(0.4):
+        parts = [["8462-4", "Diastolic blood pressure"], ["8480-6", "Systolic blood pressure"]]
+    if voice.chance.odds(0.3):
+        parts.reverse()
+    made["component"] = [
+        {"code": voice.said(LOINC, part), "valueQuantity": quantity(_number(voice, 60, 180, 0), "mm[Hg]")}
+        for part in parts
+    ]
+    return made
+
+
+def condition(voice: Voice) -> Json:
+    """A finding or a disease with its two statuses."""
+    made = voice.head("Condition")
+    state = voice.chance.one(["active", "active", "resolved", "inactive"])
+    sure = voice.chance.one(["confirmed", "confirmed", "confirmed", "provisional", "unconfirmed"])
+    made["clinicalStatus"] = hl7("condition-clinical", state)
+    made["verificationStatus"] = hl7("condition-ver-status", sure)
+    if voice.chance.odds(0.5):
+        kinds = [("encounter-diagnosis", "Encounter Diagnosis"), ("problem-list-item", "Problem List Item")]
+        made["category"] = [hl7("condition-category", *voice.chance.one(kinds))]
+    made["code"] = voice.snomed("findings")
+    made |= {"subject": voice.subject(), "encounter": voice.encounter(), "onsetDateTime": voice.time()}
+    if state == "resolved":
+        made["abatementDateTime"] = voice.time(60 * 24 * voice.chance.randrange(1, 60))
+    return made | {"recordedDate": voice.time()}
+
+
+def diagnostic_report(voice: Voice) -> Json:
+    """A laboratory panel with its results, or a note."""
+    made = voice.head("DiagnosticReport") | {"status": "final"}
+    results: list[Json] = []
+    if voice.chance.odds(0.4):
+        kinds = [["34117-2", "History and physical note"], ["51847-2", "Evaluation + Plan note"]]
+        code = {"coding": [coding(LOINC, *kind) for kind in kinds]}
+        made |= {"category": [code], "code": code}
+    else:
+        panel = voice.chance.one(table("observations")["panels"])
+        laboratory = voice.chance.one([("LAB", "Laboratory"), ("LAB", "Laboratory"), ("LAB", "")])
+        made |= {"category": [hl7("v2-0074", *laboratory)], "code": voice.said(LOINC, panel)}
+        for part in panel[2]:
+            shown = voice.chance.one([row[1] for row in table("observations")["laboratory"] if row[0] == part])
+            to = voice.to("Observation", voice.chance.uuid())["reference"]
+            results.append({"reference": to, "display": shown})
+    made |= {"subject": voice.subject(), "encounter": voice.encounter(), "effectiveDateTime": voice.time()}
+    made["issued"] = voice.time(millis=True)
+    if results and voice.displays:
+        made["performer"] = [voice.house()]
+    if results:
+        return made | {"result": results}
+    return made | {"performer": [voice.doctor()], "presentedForm": [note(voice)]}
+
+
+def note(voice: Voice) -> Json:
+    """An attachment with a clinical note, base64."""
+    shapes, concepts = table("shapes"), table("concepts")
+    found = [voice.chance.one(concepts["findings"])[1].lower() for _ in range(2)]
+    drug = voice.chance.one(concepts["medications"])[1].lower()
+    who, years = voice.chance.one(shapes["given"]), voice.chance.randrange(1, 95)
     story = f"{who} is a {years} year-old patient. Patient has a history of {', '.join(found)}."
     parts = [
         f"\n{voice.date()}\n",
@@ -95,52 +152,3 @@ def _pressure(voice: Voice) -> Json:
     ]
     data = b64encode("\n".join(parts).encode()).decode()
     return {"contentType": voice.chance.one(["text/plain; charset=utf-8", "text/plain"]), "data": data}
-
-
-def care_plan(voice: Voice) -> Json:
-    """A plan of care with its activities."""
-    made = voice.head("CarePlan")
-    plan, acts = voice.snomed("plans"), [voice.snomed("activities") for _ in range(voice.chance.randrange(1, 4))]
-    shown = [act["coding"][0]["display"] for act in acts]
-    if voice.chance.odds(0.6):
-        items = "".join(f"<li>{item}</li>" for item in shown)
-        html = f"Care Plan for {plan['coding'][0]['display']}.<br/>Activities: <ul>{items}</ul>"
-        made["text"] = narrative(html)
-    made |= {"status": voice.chance.one(["active", "completed"]), "intent": "order"}
-    assess = concept_assess_plan()
-    made["category"] = [assess, plan] if voice.profile == "us-core" else [plan]
-    made |= {"subject": voice.subject(), "encounter": voice.encounter(), "period": {"start": voice.time()}}
-    if voice.displays:
-        made["careTeam"] = [voice.to("CareTeam", voice.chance.uuid())]
-    made["addresses"] = [voice.to("Condition", voice.chance.uuid())]
-    if voice.chance.odds(0.4):
-        made["goal"] = [voice.to("Goal", voice.chance.uuid())]
-    status = voice.chance.one(["in-progress", "completed"])
-    details: list[Json] = []
-    for act in acts:
-        detail: Json = {"code": act, "status": status}
-        if voice.displays:
-            detail["location"] = {"display": voice.house()["reference"]}
-        details.append({"detail": detail})
-    return made | {"activity": details}
-
-
-def concept_assess_plan() -> Json:
-    """US Core's category of a plan."""
-    return {"coding": [{"system": "http://hl7.org/fhir/us/core/CodeSystem/careplan-category", "code": "assess-plan"}]}
-
-
-def goal(voice: Voice) -> Json:
-    """A goal of care."""
-    made = voice.head("Goal") | {"lifecycleStatus": voice.chance.one(["accepted", "active"])}
-    made["achievementStatus"] = hl7("goal-achievement", "in-progress")
-    text = voice.chance.one(
-        [
-            "Hemoglobin A1c total in Blood < 7.0",
-            "Blood Pressure below 140/90 mm Hg",
-            "Maintain a healthy weight",
-            "Glucose [Mass/volume] in Blood < 108",
-        ]
-    )
-    made |= {"description": {"text": text}, "subject": voice.subject()}
-    return made | {"addresses": [voice.to("Condition", voice.chance.uuid())]}

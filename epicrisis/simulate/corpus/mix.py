@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from epicrisis.simulate.chance import Chance
-from epicrisis.simulate.corpus import clinical, money, papers, people
+from epicrisis.simulate.corpus import clinical, money, papers, people, treatment
 from epicrisis.simulate.corpus.voice import Voice
 from epicrisis.simulate.fhir import Json, dumps
 
@@ -14,12 +14,12 @@ SHAPES: Mapping[str, tuple[Callable[[Voice], Json], float]] = {
     "Observation": (clinical.observation, 6.0),
     "DiagnosticReport": (clinical.diagnostic_report, 0.8),
     "Condition": (clinical.condition, 0.6),
-    "Procedure": (clinical.procedure, 0.9),
-    "Immunization": (clinical.immunization, 0.6),
-    "MedicationRequest": (clinical.medication_request, 0.6),
-    "AllergyIntolerance": (clinical.allergy, 0.1),
-    "CarePlan": (clinical.care_plan, 0.2),
-    "Goal": (clinical.goal, 0.1),
+    "Procedure": (treatment.procedure, 0.9),
+    "Immunization": (treatment.immunization, 0.6),
+    "MedicationRequest": (treatment.medication_request, 0.6),
+    "AllergyIntolerance": (treatment.allergy, 0.1),
+    "CarePlan": (treatment.care_plan, 0.2),
+    "Goal": (treatment.goal, 0.1),
     "Encounter": (papers.encounter, 1.0),
     "DocumentReference": (papers.document, 0.3),
     "Provenance": (papers.provenance, 0.05),

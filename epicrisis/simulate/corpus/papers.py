@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from epicrisis.simulate.corpus.clinical import voice_note
+from epicrisis.simulate.corpus.clinical import note
 from epicrisis.simulate.corpus.voice import Voice
 from epicrisis.simulate.fhir import LOINC, SNOMED, TERMINOLOGY, Json, coding, concept, hl7
 from epicrisis.simulate.tables import table
@@ -55,7 +55,7 @@ def document(voice: Voice) -> Json:
         "urn:ihe:iti:xds:2017:mimeTypeSufficient",
         "mimeType Sufficient",
     )
-    made["content"] = [{"attachment": voice_note(voice), "format": body}]
+    made["content"] = [{"attachment": note(voice), "format": body}]
     return made | {"context": {"encounter": [voice.encounter()], "period": voice.period()}}
 
 
