@@ -64,10 +64,12 @@ def configure(role: str, *, strict: bool = False, level: int = logging.INFO) -> 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: Stderr(),
         cache_logger_on_first_use=not strict,
     )
     logging.basicConfig(handlers=[Bridge()], level=logging.WARNING, force=True)
+    # It warns of SCRAM without TLS at every login; SCRAM never sends the password, and TLS is a setting.
+    logging.getLogger("kafka.net.sasl").setLevel(logging.ERROR)
     logging.captureWarnings(not strict)
 
 
@@ -91,6 +93,16 @@ def error_by_name(_: Any, __: str, event: Event) -> Event:
             event["message"] = str(found)
     event.pop("stack_info", None)
     return event
+
+
+class Stderr:
+    """Writes to whatever stderr is at that moment; a line is one write, so that processes do not mix theirs."""
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = log = msg
 
 
 class Bridge(logging.Handler):

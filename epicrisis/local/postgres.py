@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ NAME = "postgres"
 SUPERUSER = "postgres"
 SECRET = "local/postgres.superuser"  # noqa: S105  (a name, not a secret)
 SECONDS = 60.0
+IMPOSSIBLE_PID = 4194305  # one more than Linux ever gives out
+STILL_IN_USE = "shared memory block"
 
 # What differs from PostgreSQL's own defaults. fsync and synchronous_commit stay on: the journal is the authority.
 SETTINGS = {
@@ -59,15 +62,43 @@ def binaries() -> Path:
 def up(state: State) -> Record:
     """Start PostgreSQL if it is not running, and wait until it lets the superuser in."""
     password = state.secret(SECRET, create=True) or ""
-    record = running(state, NAME)
-    if record is None:
-        data = initialise(state, password)
-        port = choose_port(state, NAME)
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        command = [str(binaries() / "postgres"), "-D", str(data), "-p", str(port), *options]
-        record = start(state, NAME, command, port=port, user=launch_user(state))
-    wait_ready(state, record, password)
-    return record
+    deadline = time.monotonic() + SECONDS
+    while True:
+        record = running(state, NAME) or start_on(state, initialise(state, password))
+        try:
+            wait_ready(state, record, password)
+            return record
+        except Unreachable:
+            # After a kill -9 the old connections' processes may take a moment to notice that they are alone.
+            if STILL_IN_USE not in tail(state.logs / f"{NAME}.out", 3) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def start_on(state: State, data: Path) -> Record:
+    unlock(data)
+    port = choose_port(state, NAME)
+    options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    command = [str(binaries() / "postgres"), "-D", str(data), "-p", str(port), *options]
+    return start(state, NAME, command, port=port, user=launch_user(state))
+
+
+def unlock(data: Path) -> None:
+    """Put an impossible pid into a lock file that a killed server left.
+
+    PostgreSQL trusts the pid alone, and refuses to start if it belongs to anything alive, or to a zombie that no
+    init takes away: both are common in containers. Our own record is better. The lock file's other half, the shared
+    memory that a server really running is attached to, stays in force.
+    """
+    file = data / "postmaster.pid"
+    with contextlib.suppress(FileNotFoundError):
+        lines = file.read_text().splitlines()
+        if not lines:
+            file.unlink()  # killed before the first word
+        else:
+            with file.open("r+") as lock:  # in place: it stays PostgreSQL's own file
+                lock.write("\n".join([str(IMPOSSIBLE_PID), *lines[1:]]) + "\n")
+                lock.truncate()
 
 
 def down(state: State) -> bool:

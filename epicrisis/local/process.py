@@ -37,6 +37,7 @@ def running(state: State, name: str) -> Record | None:
         record = Record(pid=int(found["pid"]), started=str(found["started"]), port=int(found["port"]))
     except (KeyError, TypeError, ValueError, SettingsError):
         return None  # a damaged record is no record
+    reap(record.pid)
     return record if start_time(record.pid) == record.started else None
 
 
