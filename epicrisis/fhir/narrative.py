@@ -4,6 +4,7 @@ https://hl7.org/fhir/R4/narrative.html#xhtml. Cleaning for display happens at di
 """
 
 import re
+from itertools import accumulate
 from xml.parsers import expat
 
 MAX_DEPTH = 64
@@ -31,6 +32,8 @@ _bad_style = re.compile(r"expression\s*\(|javascript:|behaviou?r\s*:|-moz-bindin
 _tag_names = re.compile(r"<([^\s/>!?][^\s/>]*)").findall
 _attribute_runs = re.compile(r"""<[^\s<>/!?]+((?:\s+[^\s=<>/"']+\s*=\s*(?:"[^"<]*"|'[^'<]*'))+)""").findall
 _attribute_names = re.compile(r"""([^\s=<>"'/]+)\s*=\s*["']""").findall
+_STEPS = {"<": 1, "</": -1, "/>": -1}
+_steps = re.compile(r"</|/>|<").findall
 _risky_values = re.compile(r"""(?:href|src|style|background|cite|longdesc)\s*=\s*("[^"]*"|'[^']*')""").findall
 
 
@@ -51,32 +54,35 @@ def broken_rule(div: str) -> str | None:
 def _plainly_clean(div: str) -> bool:
     """Whether the quick look finds nothing: expat without callbacks proves the form, regexes see a superset."""
     expat.ParserCreate().Parse(div, True)
-    tags = _tag_names(div)
-    if len(tags) > MAX_DEPTH or "<!--" in div or not _TAGS.issuperset(tags):
+    attributes = " ".join(_attribute_runs(div))
+    if "<!--" in div or "/>" in attributes or not _TAGS.issuperset(_tag_names(div)):
         return False
-    if not _ATTRIBUTES.issuperset(_attribute_names(" ".join(_attribute_runs(div)))):
+    if max(accumulate(map(_STEPS.__getitem__, _steps(div)))) > MAX_DEPTH:
+        return False
+    if not _ATTRIBUTES.issuperset(_attribute_names(attributes)):
         return False
     return not any("&" in v or _bad_link(v[1:-1]) or _bad_style(v) for v in _risky_values(div))
 
 
+class _Broken(Exception):
+    """Ends the walk with the name of a rule."""
+
+
 class _Walk:
-    """expat's handlers: the exact judgement."""
+    """expat's handlers: the exact judgement, up to the first broken rule."""
 
     def __init__(self) -> None:
         self.depth = 0
-        self.broken: str | None = None
 
     def start(self, tag: str, attributes: list[str]) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self.broken = self.broken or "narrative-deep"
-        if tag not in _TAGS:
-            self.broken = self.broken or "narrative-markup"
+            raise _Broken("narrative-deep")
+        if tag not in _TAGS or not _ATTRIBUTES.issuperset(attributes[::2]):
+            raise _Broken("narrative-markup")
         for name, value in zip(attributes[::2], attributes[1::2], strict=True):
-            if name not in _ATTRIBUTES:
-                self.broken = self.broken or "narrative-markup"
-            elif (name in _LINKS and _bad_link(value)) or (name == "style" and _bad_style(value)):
-                self.broken = self.broken or "narrative-link"
+            if (name in _LINKS and _bad_link(value)) or (name == "style" and _bad_style(value)):
+                raise _Broken("narrative-link")
 
     def end(self, _tag: str) -> None:
         self.depth -= 1
@@ -87,5 +93,8 @@ def _walk(div: str) -> str | None:
     parser.ordered_attributes = True
     parser.StartElementHandler = walk.start
     parser.EndElementHandler = walk.end
-    parser.Parse(div, True)
-    return walk.broken
+    try:
+        parser.Parse(div, True)
+    except _Broken as broken:
+        return str(broken)
+    return None

@@ -19,13 +19,15 @@ from .spec import PRIMITIVES, SIBLING, Element, Type, has_sibling, types
 
 MAX_PROBLEMS = 100
 _MAX_NESTING = 150  # of JSON values: more than any FHIR resource needs
-_JSON_TYPES = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 
 
 class Members(dict[str, Any]):
     """A JSON object that remembers whether a name was given twice."""
 
     twice = False
+
+
+_JSON_TYPES = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", Members: "object"}
 
 
 def problems(raw: bytes, limits: Limits | None = None) -> list[Problem]:

@@ -169,7 +169,13 @@ def _with(**members: Any) -> Maker:
 
 
 def _extended(*extensions: Doc) -> Maker:
-    return lambda doc, _: dump({**doc, "extension": [*doc.get("extension", []), *extensions]})
+    def make(doc: Doc, _: Random) -> bytes | None:
+        kind = types()[doc["resourceType"]]
+        if kind.element("extension") is None:
+            return None
+        return dump({**doc, "extension": [*doc.get("extension", []), *extensions]})
+
+    return make
 
 
 def _deep_extension() -> Doc:
@@ -270,10 +276,8 @@ _AWKWARD = '한국어 ü \u2028 é : "_x": {} [] null #_ \\'
 HARMLESS["shuffled"] = lambda doc, r: dump(_shuffled(doc, r))
 HARMLESS["indented"] = lambda doc, _: json.dumps(doc, indent=3).encode()
 HARMLESS["spaced"] = lambda doc, _: json.dumps(doc, separators=(" , ", " : ")).encode()
-HARMLESS["awkward text, escaped"] = lambda doc, _: json.dumps(
-    {**doc, "extension": [*doc.get("extension", []), {"url": "http://e.org", "valueString": _AWKWARD}]}
-).encode()
-HARMLESS["awkward text"] = _extended({"url": "http://e.org", "valueString": _AWKWARD})
+_awkward = HARMLESS["awkward text"] = _extended({"url": "http://e.org", "valueString": _AWKWARD})
+HARMLESS["awkward text, escaped"] = lambda doc, r: (made := _awkward(doc, r)) and json.dumps(json.loads(made)).encode()
 
 
 def _extensible(site: Site) -> bool:
