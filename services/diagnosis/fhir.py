@@ -39,7 +39,7 @@ def condition(inbound: Inbound) -> Sequence[To]:
         return [To(stream=stream, command=EnterDiagnosisInError())]
     verification = _status(resource.verificationStatus, _VERIFICATION) or "unconfirmed"
     clinical = _status(resource.clinicalStatus, _CLINICAL)
-    recorded = _moment(resource.recordedDate)
+    recorded, updated = _moment(resource.recordedDate), _updated(resource)
     commands = [To(stream=stream, command=_record(inbound, verification, clinical), effective=_when_recorded(resource))]
 
     def then(command: Any, effective: datetime | None) -> None:
@@ -47,16 +47,16 @@ def condition(inbound: Inbound) -> Sequence[To]:
 
     match verification:
         case "entered-in-error":
-            then(EnterDiagnosisInError(), None)
+            then(EnterDiagnosisInError(), updated)
         case "refuted":
-            then(RefuteDiagnosis(), recorded)
+            then(RefuteDiagnosis(), updated or recorded)
         case _:
             if verification == "confirmed":
                 then(ConfirmDiagnosis(), recorded)
             for stage in _stages(inbound):
                 then(stage, recorded)
             if clinical in OVER:
-                then(ResolveDiagnosis(clinical_status=clinical), _abatement(resource))
+                then(ResolveDiagnosis(clinical_status=clinical), _abatement(resource) or updated)
     return commands
 
 
@@ -171,6 +171,11 @@ def _start(period: Any) -> Any:
 
 def _moment(value: Any) -> datetime | None:
     return None if absent(value) else instant(value)
+
+
+def _updated(resource: Any) -> datetime | None:
+    """When the sender made this version: the nearest thing to when what has no date of its own happened."""
+    return None if absent(resource.meta) else _moment(resource.meta.lastUpdated)
 
 
 def _when_recorded(resource: Any) -> datetime | None:

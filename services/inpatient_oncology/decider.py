@@ -133,14 +133,8 @@ class Stay:
     stages: Mapping[str, str | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """What later decisions about an episode need to know: its latest version."""
-
-    latest: EpisodeRecorded
-
-
-State: TypeAlias = Stay | Episode
+State: TypeAlias = Stay | EpisodeRecorded
+"""A stay, or the latest version of an episode."""
 
 
 def initial() -> State | None:
@@ -158,7 +152,7 @@ def decide(command: Command, state: State | None) -> Sequence[Event]:
     if isinstance(command, EnterInError):
         return _in_error(state)
     if isinstance(command, RecordEpisode):
-        return _episode(command.episode, state.latest if isinstance(state, Episode) else None)
+        return _episode(command.episode, state if isinstance(state, EpisodeRecorded) else None)
     stay = state if isinstance(state, Stay) else None
     if isinstance(command, RequestTransfer):
         return _request(command, stay)
@@ -185,14 +179,8 @@ def _during(command: StayCommand, stay: Stay) -> Sequence[Event]:
                 return []
             if stay.status == "cancelled":
                 raise Refused("the stay was cancelled: request a new one before the patient is admitted")
-            return [
-                PatientAdmitted(
-                    **who,
-                    location_id=location,
-                    condition_id=stay.condition_id,
-                    referral_id=stay.referral_id,
-                )
-            ]
+            rests_on = {"condition_id": stay.condition_id, "referral_id": stay.referral_id}
+            return [PatientAdmitted(**who, **rests_on, location_id=location)]
         case MoveWard(location_id=location):
             if location in ("", stay.location_id):
                 return []
@@ -270,8 +258,8 @@ def _in_error(state: State | None) -> Sequence[Event]:
     match state:
         case Stay(status=status) if status != "in error":
             return [StayEnteredInError(stay_id=state.stay_id, clinic_id=state.clinic_id)]
-        case Episode(latest=latest) if latest.status != _IN_ERROR:
-            return [replace(latest, status=_IN_ERROR, resource=b"")]
+        case EpisodeRecorded(status=status) if status != _IN_ERROR:
+            return [replace(state, status=_IN_ERROR, resource=b"")]
         case _:
             return []
 
@@ -279,7 +267,7 @@ def _in_error(state: State | None) -> Sequence[Event]:
 def evolve(state: State | None, event: Event) -> State:
     """The state after an event."""
     if isinstance(event, EpisodeRecorded):
-        return Episode(latest=event)
+        return event
     if isinstance(event, TransferRequested):
         return Stay(
             stay_id=event.stay_id,

@@ -52,7 +52,7 @@ def encounter(inbound: Inbound) -> Sequence[To]:
     first = To(
         stream=stream,
         command=request,
-        effective=start if start and start <= inbound.now else None,  # a planned start is not when it was asked for
+        effective=_past(start, inbound) or _updated(resource),  # a planned start is not when it was asked for
         shared_with=clinic if elsewhere else None,
     )
     return [first, *(To(stream=stream, command=c, effective=at) for c, at in _progress(inbound, status, start, end))]
@@ -65,7 +65,7 @@ def _progress(
     resource = inbound.resource
     if status == "planned":
         if bed := _bed(inbound):
-            yield AssignBed(location_id=bed), None
+            yield AssignBed(location_id=bed), _updated(resource)
     elif status in _IN_HOUSE:
         location_id, since = _location(inbound)
         yield AdmitPatient(location_id=location_id), start
@@ -76,9 +76,9 @@ def _progress(
         left = UNSET if absent(resource.hospitalization) else resource.hospitalization.dischargeDisposition
         yield DischargePatient(disposition=_coding(left)), end
     elif status == "cancelled":
-        yield CancelTransfer(), None
+        yield CancelTransfer(), _updated(resource)
     elif status == "entered-in-error":
-        yield EnterInError(), None
+        yield EnterInError(), _updated(resource)
 
 
 def episode(inbound: Inbound) -> Sequence[To]:
@@ -193,6 +193,15 @@ def _coding(concept: Any) -> Coding:
 
 def _moment(value: Any) -> datetime | None:
     return None if absent(value) else instant(value)
+
+
+def _past(moment: datetime | None, inbound: Inbound) -> datetime | None:
+    return moment if moment is not None and moment <= inbound.now else None
+
+
+def _updated(resource: Any) -> datetime | None:
+    """When the sender made this version: the nearest thing to when what has no date of its own happened."""
+    return None if absent(resource.meta) else _moment(resource.meta.lastUpdated)
 
 
 reads: Mapping[str, Reader] = {"Encounter": encounter, "EpisodeOfCare": episode, "Task": task}

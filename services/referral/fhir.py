@@ -52,11 +52,13 @@ def service_request(inbound: Inbound) -> Sequence[To]:
     match status:
         case "completed":
             done = CompleteReferral(by=by, in_request=True)
-            commands.append(To(stream=stream, command=done, effective=_done(resource, inbound.now)))
+            when = _done(resource, inbound.now) or _updated(resource)
+            commands.append(To(stream=stream, command=done, effective=when))
         case "revoked":
-            commands.append(To(stream=stream, command=CancelReferral(by=by, reason="")))
+            cancel = CancelReferral(by=by, reason="")
+            commands.append(To(stream=stream, command=cancel, effective=_updated(resource)))
         case "entered-in-error":
-            commands.append(To(stream=stream, command=EnterReferralInError()))
+            commands.append(To(stream=stream, command=EnterReferralInError(), effective=_updated(resource)))
         case _:  # active, draft, on-hold and unknown: requested, and no more
             pass
     return commands
@@ -141,6 +143,11 @@ def _start(period: Any) -> str:
 
 def _moment(value: Any) -> datetime | None:
     return None if absent(value) else instant(value)
+
+
+def _updated(resource: Any) -> datetime | None:
+    """When the sender made this version: the nearest thing to when what has no date of its own happened."""
+    return None if absent(resource.meta) else _moment(resource.meta.lastUpdated)
 
 
 def _done(resource: Any, now: datetime) -> datetime | None:
