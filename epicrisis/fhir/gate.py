@@ -145,12 +145,7 @@ class Gate:
                     raise _fault(error, raw) from None
                 parsed = self._full(raw, key)
             else:
-                # Colons = members + colons in strings, on both sides: equal only if no member was dropped as a
-                # duplicate. Sound while every string stays `str`.
-                scratch = self._scratch
-                _encode_into(parsed, scratch)
-                if scratch.count(b":") != raw.count(b":") or _empty(scratch) or (b"\\" in raw and _risky(raw)):
-                    _exact(raw)
+                self._nothing_dropped(parsed, raw)
         if is_parameters:
             self._parameters(parsed.parameter, level, ".parameter")
         elif has_contained and (parsed.contained is not UNSET or b"#" in raw):
@@ -239,14 +234,25 @@ class Gate:
             entries.append(made)
         _bundle_rules(bundle.type, entries, requests)
         between.append(raw[position:])
-        self._skeleton(bundle, b"0".join(between), sure)
+        skeleton = b"0".join(between)
+        if sure:
+            self._nothing_dropped(bundle, skeleton)
+        else:
+            _exact(skeleton)
         return bundle, entries
 
-    def _skeleton(self, bundle: Any, raw: bytes, sure: bool) -> None:
-        """Duplicates and the like in what is left of a Bundle without its resources, which were judged alone."""
+    def _nothing_dropped(self, parsed: Any, raw: bytes) -> None:
+        """Refuse duplicate names, and what else a decoder lets through: empty objects, escaped control characters.
+
+        Colons = members + colons in strings, in the text and in what was parsed: fewer in the latter, and a member was
+        dropped as a duplicate. Sound while every string stays `str`; a colon written as an escape needs the exact look.
+        """
         scratch = self._scratch
-        _encode_into(bundle, scratch)
-        if not sure or scratch.count(b":") != raw.count(b":") or _empty(scratch) or (b"\\u" in raw and _risky(raw)):
+        _encode_into(parsed, scratch)
+        missing = raw.count(b":") - scratch.count(b":")
+        if missing > 0:
+            raise Fault("duplicate")
+        if missing or _empty(scratch) or (b"\\" in raw and _risky(raw)):
             _exact(raw)
 
 

@@ -21,6 +21,7 @@ _ATTRIBUTE_LIST = (
     " summary tabindex type valign value vspace width background clear"
 )
 _TAGS, _ATTRIBUTES = frozenset(_TAG_LIST.split()), frozenset(_ATTRIBUTE_LIST.split())
+_UNSURE = "unsure"
 _LINKS = frozenset(("href", "src", "background", "cite", "longdesc"))
 
 _root = re.compile(r"\A\s*<div[\s>][^>]*").match
@@ -45,23 +46,28 @@ def broken_rule(div: str) -> str | None:
     if _declaration(div):  # DTDs, CDATA, processing instructions: no entity can be declared
         return "narrative-form"
     try:
-        broken = None if _plainly_clean(div) else _walk(div)
+        broken = _quick(div)
+        if broken == _UNSURE:
+            broken = _walk(div)
     except expat.ExpatError:
         return "narrative-form"
     return broken or (None if _says_something(div) else "narrative-empty")
 
 
-def _plainly_clean(div: str) -> bool:
-    """Whether the quick look finds nothing: expat without callbacks proves the form, regexes see a superset."""
+def _quick(div: str) -> str | None:
+    """The quick look: expat without callbacks proves the form; regexes see all tags, and attributes and more."""
     expat.ParserCreate().Parse(div, True)
     attributes = " ".join(_attribute_runs(div))
-    if "<!--" in div or "/>" in attributes or not _TAGS.issuperset(_tag_names(div)):
-        return False
+    if "<!--" in div or "/>" in attributes:
+        return _UNSURE
+    if not _TAGS.issuperset(_tag_names(div)):
+        return "narrative-markup"
     if max(accumulate(map(_STEPS.__getitem__, _steps(div)))) > MAX_DEPTH:
-        return False
+        return "narrative-deep"
     if not _ATTRIBUTES.issuperset(_attribute_names(attributes)):
-        return False
-    return not any("&" in v or _bad_link(v[1:-1]) or _bad_style(v) for v in _risky_values(div))
+        return _UNSURE
+    risky = any("&" in v or _bad_link(v[1:-1]) or _bad_style(v) for v in _risky_values(div))
+    return _UNSURE if risky else None
 
 
 class _Broken(Exception):
