@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from epicrisis.event import Meta
-from epicrisis.projection import Projection, Scope
+from epicrisis.projection import Key, Projection, Scope
 from schemas.inpatient_oncology import (
     BedAssigned,
     PatientAdmitted,
@@ -42,8 +43,8 @@ StayEvent = (
 class Stay:
     """A stay. ``status``: requested, bed assigned, in, discharged or cancelled.
 
-    ``stage`` is the kind of the stage of treatment that began last and is not over, ``stage_since`` its begin; ``stages``
-    maps every stage's id to its kind, code, start, end and outcome.
+    ``stage`` is the kind of the stage of treatment that began last and is not over, ``stage_since`` its begin;
+    ``stages`` maps every stage's id to its kind, code, start, end and outcome.
     """
 
     clinic_id: str
@@ -62,6 +63,12 @@ class Stay:
     discharged_at: datetime | None = None
     cancelled_at: datetime | None = None
     updated: datetime
+
+
+def former_clinic(event: StayRevised, meta: Meta) -> Iterable[Key]:
+    if event.previous_clinic_id in ("", event.clinic_id):
+        return ()
+    return ((event.previous_clinic_id, meta.subject, event.stay_id),)
 
 
 def _stay(row: Stay | None, event: StayEvent, meta: Meta, **changes: Any) -> Stay:
@@ -85,6 +92,11 @@ def requested(row: Stay | None, event: TransferRequested, meta: Meta) -> Stay:
 @projection.on(StayRevised, Stay)
 def revised(row: Stay | None, event: StayRevised, meta: Meta) -> Stay:
     return _stay(row, event, meta)
+
+
+@projection.on(StayRevised, Stay, rows=former_clinic)
+def readdressed(row: Stay | None, event: StayRevised, meta: Meta) -> None:
+    """That clinic does not expect the patient any more."""
 
 
 @projection.on(BedAssigned, Stay)

@@ -116,9 +116,7 @@ def _person(row: Person | None, meta: Meta, **changes: Any) -> Person:
 @projection.on(PatientRegistered, Person)
 @projection.on(PatientDetailsChanged, Person)
 def details(row: Person | None, event: PatientRegistered | PatientDetailsChanged, meta: Meta) -> Person:
-    return _person(
-        row, meta, family=event.family, given=event.given, birth_date=event.birth_date, gender=event.gender
-    )
+    return _person(row, meta, family=event.family, given=event.given, birth_date=event.birth_date, gender=event.gender)
 
 
 @projection.on(PatientDeathRecorded, Person)

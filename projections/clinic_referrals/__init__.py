@@ -40,7 +40,8 @@ class Referral:
     """One side's view of a referral. ``direction``: in, out, or internal (a clinic asks itself).
 
     ``status``: requested, accepted, declined, scheduled, completed or cancelled. The times are when it was true;
-    ``requested_at`` of a clinic that a referral was readdressed to is when it came to that clinic.
+    ``requested_at`` of a clinic that a referral was readdressed to is when it came to that clinic, and None for one
+    that took up a request addressed to nobody: such a row lacks what the request said until it is revised.
     ``scheduled_for`` is a FHIR dateTime as sent.
     """
 
@@ -50,13 +51,13 @@ class Referral:
     direction: str
     from_clinic: str
     to_clinic: str
-    purpose: str
-    purpose_code: str
-    priority: str
-    status: str
-    reason: str
-    condition_id: str
-    requested_at: datetime
+    purpose: str = ""
+    purpose_code: str = ""
+    priority: str = ""
+    status: str = "requested"
+    reason: str = ""
+    condition_id: str = ""
+    requested_at: datetime | None = None
     accepted_at: datetime | None = None
     declined_at: datetime | None = None
     scheduled_for: str = ""
@@ -98,19 +99,23 @@ def received(row: Referral | None, event: Described, meta: Meta) -> Referral:
     return _described(row, event, meta, event.to_clinic)
 
 
+def _direction(event: Progress, clinic: str) -> str:
+    if event.from_clinic == event.to_clinic:
+        return "internal"
+    return "out" if clinic == event.from_clinic else "in"
+
+
 def _described(row: Referral | None, event: Described, meta: Meta, clinic: str) -> Referral:
     new = Referral(
         clinic_id=clinic,
         subject=meta.subject,
         referral_id=event.referral_id,
-        direction="internal" if event.from_clinic == event.to_clinic else "out" if clinic == event.from_clinic else "in",
+        direction=_direction(event, clinic),
         from_clinic=event.from_clinic,
         to_clinic=event.to_clinic,
         purpose=event.text or event.purpose.display or event.purpose.code,
         purpose_code=event.purpose.token,
         priority=event.priority,
-        status="requested",
-        reason="",
         condition_id=event.condition_id,
         requested_at=meta.effective if row is None else row.requested_at,
         updated=meta.recorded,
@@ -135,8 +140,34 @@ def readdressed(row: Referral | None, event: ReferralRevised, meta: Meta) -> Non
 
 
 @projection.on(ReferralAccepted, Referral, rows=both_clinics)
-def accepted(row: Referral | None, event: ReferralAccepted, meta: Meta) -> Referral | None:
-    return row and replace(row, status="accepted", accepted_at=meta.effective, updated=meta.recorded)
+def accepted(row: Referral | None, event: ReferralAccepted, meta: Meta) -> Referral:
+    return replace(_taken(row, event, meta), status="accepted", accepted_at=meta.effective)
+
+
+@projection.on(ReferralScheduled, Referral, rows=both_clinics)
+def scheduled(row: Referral | None, event: ReferralScheduled, meta: Meta) -> Referral:
+    return replace(_taken(row, event, meta), status="scheduled", scheduled_for=event.scheduled_for)
+
+
+@projection.on(ReferralCompleted, Referral, rows=both_clinics)
+def completed(row: Referral | None, event: ReferralCompleted, meta: Meta) -> Referral:
+    return replace(_taken(row, event, meta), status="completed", completed_at=meta.effective)
+
+
+def _taken(row: Referral | None, event: Progress, meta: Meta) -> Referral:
+    """The row, which is new to a clinic that takes up a request addressed to nobody (the sender always has one)."""
+    if row is not None:
+        direction = _direction(event, row.clinic_id)
+        return replace(row, to_clinic=event.to_clinic, direction=direction, updated=meta.recorded)
+    return Referral(
+        clinic_id=event.to_clinic,
+        subject=meta.subject,
+        referral_id=event.referral_id,
+        direction="in",
+        from_clinic=event.from_clinic,
+        to_clinic=event.to_clinic,
+        updated=meta.recorded,
+    )
 
 
 @projection.on(ReferralDeclined, Referral, rows=both_clinics)
@@ -144,16 +175,6 @@ def declined(row: Referral | None, event: ReferralDeclined, meta: Meta) -> Refer
     return row and replace(
         row, status="declined", declined_at=meta.effective, reason=event.reason, updated=meta.recorded
     )
-
-
-@projection.on(ReferralScheduled, Referral, rows=both_clinics)
-def scheduled(row: Referral | None, event: ReferralScheduled, meta: Meta) -> Referral | None:
-    return row and replace(row, status="scheduled", scheduled_for=event.scheduled_for, updated=meta.recorded)
-
-
-@projection.on(ReferralCompleted, Referral, rows=both_clinics)
-def completed(row: Referral | None, event: ReferralCompleted, meta: Meta) -> Referral | None:
-    return row and replace(row, status="completed", completed_at=meta.effective, updated=meta.recorded)
 
 
 @projection.on(ReferralCancelled, Referral, rows=both_clinics)

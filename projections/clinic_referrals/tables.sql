@@ -11,7 +11,7 @@ CREATE TABLE clinic_referrals (
     status text NOT NULL,
     reason text NOT NULL,
     condition_id text NOT NULL,
-    requested_at timestamptz NOT NULL,
+    requested_at timestamptz,
     accepted_at timestamptz,
     declined_at timestamptz,
     scheduled_for text NOT NULL,

@@ -1,4 +1,4 @@
-"""What happens in the cluster: events per operator, clinic, month, event type and diagnosis group. No patients in it."""
+"""What happens in the cluster: events per operator, clinic, month, event type and diagnosis group; no patients."""
 
 from __future__ import annotations
 

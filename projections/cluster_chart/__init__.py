@@ -47,7 +47,7 @@ from schemas.registration import PatientDetailsChanged, PatientEnteredInError, P
 projection = Projection(name="cluster_chart", version=1, scope=Scope.CLUSTER)
 
 OVER = frozenset({"resolved", "inactive", "remission", "refuted"})
-"""A Condition's status that another version alone, or a late confirmation, does not take back."""
+"""The statuses of a Condition that a late confirmation does not take back."""
 
 
 @projection.table(key=("resource_id", "subject", "source"))
@@ -57,8 +57,10 @@ class Resource:
 
     ``seqs`` has the event of each version, in order; ``recorded`` and ``clinic`` are the newest one's.
     ``status`` is the resource's own; a Condition's is its verification, or its clinical status once it is over.
-    ``date`` is the FHIR date that the resource is about, as sent. The ids are unique across resource types. ``source`` is part of the key because
-    a resource whose content changes (an Encounter that becomes an oncology stay) changes hands, and services have no common order.
+    ``date`` is the FHIR date that the resource is about, as sent.
+
+    The ids are unique across resource types. ``source`` is part of the key, because a resource can change hands (an
+    Encounter that becomes an oncology stay), and two services' versions of it have no common order.
     """
 
     subject: UUID
@@ -142,16 +144,19 @@ def recorded(row: Resource | None, event: ResourceRecorded | ResourceAmended, me
 
 @projection.on(ResourceRetracted, Resource, rows=by_id("resource_id", keeps=False))
 @projection.on(EntryRetracted, Resource, rows=by_id("resource_id", keeps=False))
-def retracted(row: Resource | None, event: ResourceRetracted | EntryRetracted, meta: Meta) -> Resource | None:
-    """The retraction is a version of its own, even where it brings no bytes."""
-    return row and replace(
+def retracted(row: Resource | None, event: ResourceRetracted | EntryRetracted, meta: Meta) -> Resource:
+    """The retraction is a version of its own, even where it brings no bytes; and it may be the first that is heard."""
+    new = _version(row, meta, event.resource_type, event.resource_id, status="entered-in-error")
+    if row is None:
+        return replace(new, retracted=True)
+    return replace(
         row,
-        status="entered-in-error",
+        status=new.status,
         retracted=True,
-        recorded=meta.recorded,
-        clinic=meta.clinic,
-        version=row.version + 1,
-        seqs=(*row.seqs, meta.seq),
+        recorded=new.recorded,
+        clinic=new.clinic,
+        version=new.version,
+        seqs=new.seqs,
     )
 
 
@@ -193,9 +198,13 @@ def encounter(row: Resource | None, event: TransferRequested | StayRevised, meta
     return _version(row, meta, "Encounter", event.stay_id, status="planned" if row is None else row.status)
 
 
-@projection.on(EpisodeRecorded, Resource, rows=by_id("episode_id", keeps=True))
-def episode(row: Resource | None, event: EpisodeRecorded, meta: Meta) -> Resource:
-    return _version(row, meta, "EpisodeOfCare", event.episode_id, status=event.status)
+@projection.on(EpisodeRecorded, Resource, rows=by_id("episode_id", keeps=False))
+def episode(row: Resource | None, event: EpisodeRecorded, meta: Meta) -> Resource | None:
+    mistake = event.status == "entered-in-error"
+    if not event.resource:  # deleted: the status without another version
+        return row and replace(row, status=event.status, retracted=mistake)
+    new = _version(row, meta, "EpisodeOfCare", event.episode_id, status=event.status)
+    return replace(new, retracted=True) if mistake else new
 
 
 @projection.on(EntryRecorded, Resource, rows=by_id("resource_id", keeps=True))

@@ -59,7 +59,7 @@ class Pathway:
 
     ``status``: suspected, confirmed, refuted, or empty where there is no oncology diagnosis (or not yet).
     ``hours_to_diagnosis`` runs from suspicion to the answer, ``hours_to_referral`` from confirmation to the referral
-    (0 where it came before). ``promise_kept`` is None until it can be told; ``due_at`` is the limit that runs until then.
+    (0 where it came before). ``promise_kept`` is None until it can be told, and ``due_at`` the limit that still runs.
     """
 
     subject: UUID
@@ -262,13 +262,17 @@ def _same_disease(leading: str, ours: Facts) -> set[str]:
 
 
 def _linked(same: set[str], referrals: Facts, stays: Facts) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The referrals and stays that rest on the disease, directly or through one another.
+    """The referrals and stays that rest on the disease, directly or through one another, and stays that name neither.
 
     Where stays name their referrals, only those count: the others sent the patient for advice, not for treatment.
     """
     on_condition = {s.get("referral") for s in stays.values() if s.get("condition") in same}
     ours = {id_ for id_, facts in referrals.items() if facts.get("condition") in same or id_ in on_condition}
-    staying = [s for s in stays.values() if s.get("condition") in same or s.get("referral") in ours]
+    staying = [
+        s
+        for s in stays.values()
+        if s.get("condition") in same or s.get("referral") in ours or not (s.get("condition") or s.get("referral"))
+    ]
     led_to_stay = ours & {s["referral"] for s in staying if "referral" in s}
     return [referrals[id_] for id_ in sorted(led_to_stay or ours)], staying
 

@@ -26,10 +26,14 @@ class TransferRequested:
 
 @event(version=1)
 class StayRevised:
-    """The stay was sent again with other content, which moves nothing."""
+    """The stay was sent again with other content, which moves nothing.
+
+    ``previous_clinic_id`` is the clinic that was asked before, where the request now goes to another one; else empty.
+    """
 
     stay_id: str
     clinic_id: str
+    previous_clinic_id: str = ""
     resource: bytes
 
 
