@@ -1,0 +1,234 @@
+"""The envelope on the wire: Confluent framing and ``schemas/envelope.avsc``, by hand for speed and strictness.
+
+What is written here is plain Avro, readable by every Avro library (a test reads and writes it with fastavro). Reading
+is stricter than they are, one form per value: a length that is not minimal, is negative or points beyond the input,
+text that is not UTF-8, and bytes after the end are refused, and nothing is allocated before its length was checked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from epicrisis.codec.catalogue import CatalogueError, Release
+from epicrisis.codec.shape import micros, moment
+from epicrisis.errors import Poison, UnknownSchema
+from epicrisis.event import Meta
+
+SCHEMA_ID = 1822176698
+"""The id of the envelope schema that this module was written for."""
+
+MAX_VALUE = 17 * 1024 * 1024
+"""The longest record value: a body of 16 MiB that nothing could compress, and its envelope."""
+
+_MEMO = 8192  # how many values each memo keeps before it starts anew
+_SHORT = tuple(bytes([n]) for n in range(0x80))
+_NONE, _SOME = b"\x00", b"\x02"
+
+Head = tuple[str, int, str, str, str]
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Envelopes:
+    """Writes and reads record values; remembers what repeats (subjects, keys, messages, types, clinics)."""
+
+    def __init__(self, schema: Release) -> None:
+        if schema.id != SCHEMA_ID:
+            raise CatalogueError("schemas/envelope.avsc is not what epicrisis/codec/envelope.py writes: change both")
+        self._prefix = b"\x00" + schema.id.to_bytes(4, "big")
+        self._heads: dict[Head, bytes] = {}
+        self._heads_read: dict[bytes, Head] = {}
+        self._uuids: dict[bytes, UUID] = {}
+        self._times: dict[bytes, datetime] = {}
+
+    def write(self, meta: Meta, id: bytes, subject: bytes, key: bytes, body: bytes) -> bytes:
+        """The record value. ``id``, ``subject`` and ``key`` are the UUIDs' bytes; ``meta.key`` is not looked at."""
+        head = (meta.type, meta.version, meta.source, meta.operator, meta.clinic)
+        head_bytes = self._heads.get(head)
+        if head_bytes is None:
+            head_bytes = _text(head[0]) + _long(head[1]) + _text(head[2]) + _text(head[3]) + _text(head[4])
+            _remember(self._heads, head, head_bytes)
+        effective = _long(micros(meta.effective))
+        return b"".join(
+            (
+                self._prefix,
+                id,
+                head_bytes,
+                subject,
+                _long(meta.seq),
+                _text(meta.stream),
+                effective,
+                effective if meta.recorded is meta.effective else _long(micros(meta.recorded)),
+                _NONE if meta.message is None else _SOME + meta.message.bytes,
+                _NONE if meta.correlation is None else _SOME + meta.correlation.bytes,
+                _NONE if meta.causation is None else _SOME + meta.causation.bytes,
+                _SOME,
+                key,
+                _long(len(body)),
+                body,
+            )
+        )
+
+    def read(self, value: bytes) -> tuple[Meta, bytes]:
+        """The envelope of a record value, and the sealed body.
+
+        Raises
+        ------
+        UnknownSchema
+            It is framed, but under a schema that is not the envelope's.
+        Poison
+            It is no record value of ours.
+        """
+        if value[:5] != self._prefix:
+            raise _not_ours(value)
+        if len(value) > MAX_VALUE:
+            raise Poison(f"the value is {len(value)} bytes long, more than any event: find out who sent it", "too_long")
+        try:
+            return self._read(value)
+        except (IndexError, UnicodeDecodeError, OverflowError) as error:
+            why = {"IndexError": "ends too early", "UnicodeDecodeError": "holds text that is not UTF-8"}
+            text = why.get(type(error).__name__, "holds a time beyond the calendar")
+            raise Poison(f"the envelope {text}: compare the record with the journal", "bad_envelope") from None
+
+    def _read(self, value: bytes) -> tuple[Meta, bytes]:
+        # Where the head ends if its lengths are single bytes. If they are not, the memo has no such bytes.
+        at = 23 + (value[21] >> 1)
+        at += 1 + (value[at] >> 1)
+        at += 1 + (value[at] >> 1)
+        at += 1 + (value[at] >> 1)
+        head = self._heads_read.get(value[21:at])
+        if head is None:
+            head, at = self._read_head(value)
+        subject = self._uuid(value, at)
+        seq, at = _read_long(value, at + 16)
+        stream, at = _read_text(value, at)
+        effective, at = self._read_time(value, at)
+        recorded, at = self._read_time(value, at)
+        ids: list[UUID | None] = []
+        for _ in range(4):
+            flag = value[at]
+            if flag == 0:
+                ids.append(None)
+                at += 1
+            elif flag == 2:
+                ids.append(self._uuid(value, at + 1))
+                at += 17
+            else:
+                raise Poison("the envelope names no such union arm: compare it with the journal", "bad_envelope")
+        length, at = _read_long(value, at)
+        if length != len(value) - at:
+            where = "ends too early" if length > len(value) - at else "is not all of the value"
+            raise Poison(f"the envelope {where}: compare the record with the journal", "bad_envelope")
+        meta = Meta(
+            id=UUID(int=int.from_bytes(value[5:21], "big")),
+            type=head[0],
+            version=head[1],
+            source=head[2],
+            operator=head[3],
+            clinic=head[4],
+            subject=subject,
+            seq=seq,
+            stream=stream,
+            effective=effective,
+            recorded=recorded,
+            message=ids[0],
+            correlation=ids[1],
+            causation=ids[2],
+            key=ids[3],
+        )
+        return meta, value[at:]
+
+    def _read_head(self, value: bytes) -> tuple[Head, int]:
+        type, at = _read_text(value, 21)
+        version, at = _read_long(value, at)
+        source, at = _read_text(value, at)
+        operator, at = _read_text(value, at)
+        clinic, at = _read_text(value, at)
+        head = type, version, source, operator, clinic
+        if at < 512:
+            _remember(self._heads_read, value[21:at], head)
+        return head, at
+
+    def _uuid(self, value: bytes, at: int) -> UUID:
+        raw = value[at : at + 16]
+        found = self._uuids.get(raw)
+        if found is None:
+            if len(raw) < 16:
+                raise IndexError
+            found = UUID(int=int.from_bytes(raw, "big"))
+            _remember(self._uuids, raw, found)
+        return found
+
+    def _read_time(self, value: bytes, at: int) -> tuple[datetime, int]:
+        raw = value[at : at + 8]  # a time between 1978 and 3111 takes 8 bytes
+        found = self._times.get(raw)
+        if found is not None:
+            return found, at + 8
+        count, end = _read_long(value, at)
+        found = moment(count)
+        if end == at + 8:
+            _remember(self._times, raw, found)
+        return found, end
+
+
+def _not_ours(value: bytes) -> Poison:
+    if len(value) < 5 or value[0] != 0:
+        return Poison("the value is not framed as an event: find out who wrote it to this topic", "not_framed")
+    id = int.from_bytes(value[1:5], "big")
+    return UnknownSchema(f"the value's schema id {id} is not the envelope's: upgrade first, then retry")
+
+
+def _remember(memo: dict[K, V], key: K, value: V) -> None:
+    if len(memo) >= _MEMO:
+        memo.clear()
+    memo[key] = value
+
+
+def _long(number: int) -> bytes:
+    """Avro's long: zigzag, then seven bits a byte, lowest first."""
+    rest = number << 1 if number >= 0 else ~(number << 1)
+    if rest < 0x80:
+        return _SHORT[rest]
+    if rest >> 64:
+        raise OverflowError("a number of an envelope has at most 64 bits")
+    made = bytearray()
+    while rest > 0x7F:
+        made.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    made.append(rest)
+    return bytes(made)
+
+
+def _text(text: str) -> bytes:
+    raw = text.encode()
+    return _long(len(raw)) + raw
+
+
+def _read_long(value: bytes, at: int) -> tuple[int, int]:
+    byte = value[at]
+    at += 1
+    if byte < 0x80:
+        return (byte >> 1) ^ -(byte & 1), at
+    rest, shift = byte & 0x7F, 7
+    while True:
+        byte = value[at]
+        at += 1
+        rest |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 63:
+            raise Poison("a number in the envelope is too long: compare it with the journal", "bad_envelope")
+    if byte == 0 or rest >> 64:
+        raise Poison("a number in the envelope is not in its shortest form: it was not written by us", "bad_envelope")
+    return (rest >> 1) ^ -(rest & 1), at
+
+
+def _read_text(value: bytes, at: int) -> tuple[str, int]:
+    length, at = _read_long(value, at)
+    end = at + length
+    if length < 0 or end > len(value):
+        raise IndexError
+    return value[at:end].decode(), end
