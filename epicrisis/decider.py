@@ -38,7 +38,8 @@ class Inbound:
     ``raw`` its bytes with ids' references already resolved, to be kept byte for byte. ``resolve`` turns a
     reference of the resource (``urn:uuid:…``, ``Condition/1``) into the cluster's (``Condition/<uuid>``); a
     reference that cannot be resolved has been refused before any reader is called. ``method`` is POST, PUT or
-    DELETE (= entered in error). ``clinic`` is ``operator/site``.
+    DELETE (= entered in error). ``clinic`` is ``operator/site``. ``found_by`` says how an identified resource was
+    recognised: ``id`` (the sender's own), ``identifier``, or ``new``.
     """
 
     resource_type: str
@@ -51,6 +52,7 @@ class Inbound:
     clinic: str
     now: datetime
     resolve: Callable[[str], str]
+    found_by: str = "new"
 
     @property
     def stream(self) -> str:

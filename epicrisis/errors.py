@@ -5,6 +5,7 @@
     ├── Unreachable                a server does not answer
     ├── Refused                    the input was understood, and may not be
     │   └── Malformed              the input could not be understood
+    │       └── Unresolved         it refers to something that is not known (yet)
     ├── Conflict                   somebody else appended first
     │   └── TooManyConflicts       … again and again
     ├── Poison                     a record that can never be applied
@@ -49,6 +50,10 @@ class Malformed(Refused):
         super().__init__(f"{where}: {message}" if where else message)
         self.message = message
         self.where = where
+
+
+class Unresolved(Malformed):
+    """A reference leads to something that is not known here (yet): send that first."""
 
 
 class Conflict(EpicrisisError):

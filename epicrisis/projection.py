@@ -12,12 +12,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from epicrisis.event import Meta, event_type
 
 R = TypeVar("R")
 Key = tuple[Any, ...]
+Place = tuple[str, Key]
+"""A table's name and a key in it."""
 ANY = "*"
 """The pseudo event type of functions that see every event (and only its Meta)."""
 
@@ -31,12 +33,17 @@ class Scope(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
-    """One table of a projection. ``sums`` names the additive columns of a counter; a keyed table has none."""
+    """One table of a projection. ``sums`` names the additive columns of a counter; a keyed table has none.
+
+    ``shared`` marks a table of a clinic's projection that has no ``clinic_id``: a clinic sees those subjects' rows
+    that it has a row of in the projection's first table.
+    """
 
     name: str
     row: type[Any]
     key: tuple[str, ...]
     sums: tuple[str, ...] = ()
+    shared: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -56,6 +63,14 @@ class Handler:
     evolve: Callable[[Any, Any, Meta], Any] | None
 
 
+class Step(NamedTuple):
+    """One function that an event calls, with the keys it touches; of a counter, the increments."""
+
+    handler: Handler
+    event: Any
+    keys: tuple[Any, ...]
+
+
 class Projection:
     """Declares a read model: ``projection = Projection(name=..., version=..., scope=...)``.
 
@@ -67,20 +82,23 @@ class Projection:
         self.tables: dict[type[Any], Table] = {}
         self.handlers: dict[str, list[Handler]] = {}
         self.exempt: dict[int, frozenset[str]] = {}
+        self._by_type: dict[str, tuple[Sequence[Handler], Sequence[Handler]]] = {}
 
     @property
     def schema(self) -> str:
         """The PostgreSQL schema of this version."""
         return f"{self.name}_v{self.version}"
 
-    def table(self, *, key: Sequence[str], name: str | None = None) -> Callable[[type[R]], type[R]]:
+    def table(
+        self, *, key: Sequence[str], name: str | None = None, shared: bool = False
+    ) -> Callable[[type[R]], type[R]]:
         """Declare a keyed table (class decorator over a frozen dataclass). The first one is named like the projection.
 
         Raises `TypeError` where the key lacks the subject, or a clinic table's key lacks ``clinic_id``.
         """
         if "subject" not in key:
             raise TypeError(f"{self.name}: a key must contain the subject; what sums over subjects is a counter")
-        return self._declare(tuple(key), (), name)
+        return self._declare(tuple(key), (), name, shared)
 
     def counter(
         self, *, key: Sequence[str], sums: Sequence[str], name: str | None = None
@@ -88,12 +106,14 @@ class Projection:
         """Declare a counter: rows are increments, added up per key (and per partition, which nobody sees)."""
         return self._declare(tuple(key), tuple(sums), name)
 
-    def _declare(self, key: tuple[str, ...], sums: tuple[str, ...], name: str | None) -> Callable[[type[R]], type[R]]:
-        if self.scope is Scope.CLINIC and "clinic_id" not in key:
+    def _declare(
+        self, key: tuple[str, ...], sums: tuple[str, ...], name: str | None, shared: bool = False
+    ) -> Callable[[type[R]], type[R]]:
+        if self.scope is Scope.CLINIC and not shared and "clinic_id" not in key:
             raise TypeError(f"{self.name}: the key of a clinic's table must contain clinic_id")
 
         def mark(row: type[R]) -> type[R]:
-            table = Table(name or self.name, row, key, sums)
+            table = Table(name or self.name, row, key, sums, shared)
             unknown = {*key, *sums} - set(table.columns)
             if unknown:
                 raise TypeError(f"{self.name}: {row.__name__} has no field {', '.join(sorted(unknown))}")
@@ -157,10 +177,20 @@ class Projection:
         self.handlers.setdefault(type_, []).append(handler)
         self.exempt[id(handler)] = frozenset(event_type(b) for b in but)
 
-    def handlers_of(self, type_: str) -> tuple[list[Handler], list[Handler]]:
+    def handlers_of(self, type_: str) -> tuple[Sequence[Handler], Sequence[Handler]]:
         """The functions for an event type: those that need its body, and those that see its Meta only."""
-        general = [h for h in self.handlers.get(ANY, ()) if type_ not in self.exempt[id(h)]]
-        return self.handlers.get(type_, []), general
+        found = self._by_type.get(type_)
+        if found is None:
+            general = tuple(h for h in self.handlers.get(ANY, ()) if type_ not in self.exempt[id(h)])
+            found = self._by_type[type_] = tuple(self.handlers.get(type_, ())), general
+        return found
+
+    def plan(self, event: Any, meta: Meta) -> list[Step]:
+        """What this event will touch: per function the keys (or, of a counter, the increments)."""
+        own, general = self.handlers_of(meta.type)
+        steps = [Step(h, event, tuple(h.rows(event, meta))) for h in own]
+        steps += [Step(h, None, tuple(h.rows(None, meta))) for h in general]
+        return steps
 
 
 def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta], Iterable[Key]]:
@@ -174,41 +204,43 @@ def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta]
     return rows
 
 
-def apply(
-    projection: Projection, rows: dict[tuple[str, Key], Any], event: Any, meta: Meta, counts: dict[tuple[str, Key], Any]
-) -> None:
+def apply(steps: Iterable[Step], meta: Meta, rows: dict[Place, Any], counts: dict[Place, Any]) -> None:
     """Apply one event, in memory: the one fold that live workers, rebuild and replay share.
 
-    ``rows`` maps (table, key) to the row or None; a key that is not in it counts as absent. ``counts`` collects
-    increments per (table, key). Nothing is changed if a function raises.
+    ``rows`` maps (table, key) to the row or None; a place that is not in it counts as absent. ``counts`` collects
+    increments. Where a function raises, neither of them has changed.
     """
-    own, general = projection.handlers_of(meta.type)
-    next_rows: dict[tuple[str, Key], Any] = {}
-    increments: list[tuple[Table, Any]] = []
-    for handler, body in [*((h, event) for h in own), *((h, None) for h in general)]:
-        table = handler.table
-        if handler.evolve is None:
-            increments.extend((table, row) for row in handler.rows(body, meta))
-            continue
-        for key in handler.rows(body, meta):
-            place = (table.name, key)
-            old = next_rows[place] if place in next_rows else rows.get(place)
-            next_rows[place] = handler.evolve(old, body, meta)
+    next_rows: dict[Place, Any] = {}
+    for step in steps:
+        evolve = step.handler.evolve
+        if evolve is not None:
+            table = step.handler.table.name
+            for key in step.keys:
+                place = (table, key)
+                old = next_rows[place] if place in next_rows else rows.get(place)
+                next_rows[place] = evolve(old, step.event, meta)
     rows.update(next_rows)
-    for table, row in increments:
-        place = (table.name, tuple(getattr(row, c) for c in table.key))
-        old = counts.get(place)
-        if old is not None:
-            row = dataclasses.replace(row, **{c: getattr(old, c) + getattr(row, c) for c in table.sums})
-        counts[place] = row
+    for step in steps:
+        if step.handler.evolve is None:
+            for increment in step.keys:
+                _add_up(step.handler.table, increment, counts)
+
+
+def _add_up(table: Table, increment: Any, counts: dict[Place, Any]) -> None:
+    place = (table.name, tuple([getattr(increment, c) for c in table.key]))
+    old = counts.get(place)
+    if old is not None:
+        sums = {c: getattr(old, c) + getattr(increment, c) for c in table.sums}
+        increment = dataclasses.replace(increment, **sums)
+    counts[place] = increment
 
 
 def fold(projection: Projection, history: Iterable[tuple[Any, Meta]]) -> Mapping[str, list[Any]]:
     """The rows of every table after this history of one subject: ``{table name: [row, ...]}``, by key."""
-    rows: dict[tuple[str, Key], Any] = {}
-    counts: dict[tuple[str, Key], Any] = {}
+    rows: dict[Place, Any] = {}
+    counts: dict[Place, Any] = {}
     for event, meta in history:
-        apply(projection, rows, event, meta, counts)
+        apply(projection.plan(event, meta), meta, rows, counts)
     result: dict[str, list[Any]] = {table.name: [] for table in projection.tables.values()}
     for (name, _), row in sorted({**rows, **counts}.items(), key=lambda item: repr(item[0])):
         if row is not None:

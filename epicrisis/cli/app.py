@@ -16,7 +16,12 @@ from epicrisis.errors import EpicrisisError
 
 # Every module here registers its commands on `app` while it is imported, and imports nothing heavy at the top:
 # `epicrisis --help` must not wait for pydantic, Kafka or PostgreSQL. To add commands, add a module.
-COMMAND_MODULES: tuple[str, ...] = ("epicrisis.cli.servers",)
+COMMAND_MODULES: tuple[str, ...] = (
+    "epicrisis.cli.servers",
+    "epicrisis.cli.roles",
+    "epicrisis.cli.importing",
+    "epicrisis.cli.reading",
+)
 
 app = typer.Typer(
     name="epicrisis",

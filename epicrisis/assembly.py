@@ -1,0 +1,100 @@
+"""Put the parts together from the settings: the only place where a role's process is wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+from hashlib import sha256
+from uuid import UUID
+
+from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, PostgresKeyStore
+from epicrisis.database import Database
+from epicrisis.found import projection, projections, services
+from epicrisis.intake import Intake
+from epicrisis.intake.identity import Digests
+from epicrisis.intake.inbox import PostgresInbox
+from epicrisis.journal import PostgresJournal
+from epicrisis.ledger import LedgerFollower
+from epicrisis.projecting.delivery import Consumer
+from epicrisis.projecting.follower import ProjectionFollower
+from epicrisis.settings import Settings
+from epicrisis.worker import Decoder, Worker, journal_reader
+
+LEDGER = "ledger"
+
+
+@cache
+def codec() -> Codec:
+    """The codec with the released schemas and dictionaries."""
+    return Codec(Catalogue.load(), Dictionaries.load())
+
+
+def key_store(settings: Settings, role: str) -> PostgresKeyStore:
+    """The subjects' data keys, as this role may see them."""
+    return PostgresKeyStore(settings.dsn_for("keys", role), LocalWrapping(settings.wrapping_key_bytes()))
+
+
+def journals(
+    settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None
+) -> dict[str, PostgresJournal]:
+    """The journal of every service, each with that service's own role."""
+
+    def listener(name: str) -> Callable[[Collection[int]], None] | None:
+        return None if on_append is None else lambda slices: on_append(name, slices)
+
+    return {
+        name: PostgresJournal(name, Database(settings.dsn_for(name, name), name=name), listener(name))
+        for name in services()
+    }
+
+
+def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None) -> Intake:
+    """An intake with connections of its own: one per thread."""
+    return Intake(
+        services=services(),
+        journals=journals(settings, on_append),
+        inbox=PostgresInbox(Database(settings.dsn_for("intake", "intake"), name="intake")),
+        codec=codec(),
+        keys=key_store(settings, "intake"),
+        digests=Digests(settings.wrapping_key_bytes()),
+    )
+
+
+def consumers(names: Sequence[str] = ()) -> list[Consumer]:
+    """The ledger and every projection, or those named; the ledger always first."""
+    wanted = list(names) or [LEDGER, *projections()]
+    found: list[Consumer] = [LedgerFollower()] if LEDGER in wanted else []
+    return [*found, *(ProjectionFollower(projection(name)) for name in wanted if name != LEDGER)]
+
+
+def worker(settings: Settings, names: Sequence[str] = ()) -> Worker:
+    """A worker for these consumers, in the group of all workers for the same ones."""
+    some = consumers(names)
+    database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
+    return Worker(
+        settings,
+        some,
+        database=database,
+        decoder=decoder(settings, some),
+        missing=missing(settings),
+        group=_group(names),
+    )
+
+
+def decoder(settings: Settings, some: Sequence[Consumer]) -> Decoder:
+    """What unseals for these consumers."""
+    return Decoder(codec(), key_store(settings, "worker"), some)
+
+
+def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:
+    """Fetches from the journals what a consumer has missed."""
+    return journal_reader(settings, services())
+
+
+def _group(names: Sequence[str]) -> str:
+    """All workers for the same consumers share their partitions; the default ones are simply ``worker``."""
+    if not names:
+        return "worker"
+    if len(names) == 1:
+        return f"worker.{names[0]}"
+    return f"worker.{sha256(' '.join(sorted(names)).encode()).hexdigest()[:8]}"

@@ -1,0 +1,1 @@
+"""What lets anybody check us: the chain of each subject's history."""

@@ -1,0 +1,121 @@
+"""`epicrisis read | replay | parked`: look at read models, histories, and what was set aside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from epicrisis.cli.app import app
+from epicrisis.cli.output import Format, FormatOption, emit
+
+parked = typer.Typer(help="Subjects set aside after a failure, and records that belong to no subject.")
+app.add_typer(parked, name="parked")
+
+TIMELINE = ("n", "effective", "recorded", "clinic", "event", "what", "stream")
+
+
+@app.command(epilog="Example: epicrisis read clinic_referrals --clinic charite/onco --where status=accepted")
+def read(
+    projection: Annotated[str, typer.Argument(help="The read model, e.g. clinic_patients.")],
+    clinic: Annotated[str | None, typer.Option(help="As this clinic sees it (operator/site).")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="column=value; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many rows.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Show a read model."""
+    from epicrisis.found import projection as find
+    from epicrisis.readmodel import conditions
+    from epicrisis.readmodel import read as rows_of
+    from epicrisis.settings import Settings
+
+    columns, rows = rows_of(
+        Settings.read(), find(projection), clinic=clinic, where=conditions(where or []), limit=limit
+    )
+    emit(rows, columns, format, title=f"{projection}: {len(rows)} rows")
+
+
+@app.command(epilog="Example: epicrisis replay Patient/0192f… --as-of 2026-03-01T00:00:00Z --through clinic_patients")
+def replay(
+    patient: Annotated[str, typer.Argument(help="The patient's id in the cluster.")],
+    as_of: Annotated[str | None, typer.Option(help="Only what had been recorded by then (FHIR dateTime).")] = None,
+    through: Annotated[str | None, typer.Option(help="Show this projection's rows instead of the timeline.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Show a patient's history from the ledger, as of any moment."""
+    import dataclasses
+
+    from epicrisis import replay as history
+    from epicrisis.assembly import codec, key_store
+    from epicrisis.database import Database
+    from epicrisis.errors import Refused
+    from epicrisis.found import projection as find
+    from epicrisis.ledger import history as archived
+    from epicrisis.settings import Settings
+
+    settings = Settings.read()
+    try:
+        subject = history.subject_of(patient)
+        moment = None if as_of is None else _moment(as_of)
+    except ValueError:
+        raise Refused("name the patient by its cluster id (a UUID), and the moment as 2026-03-01T12:00:00Z") from None
+    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
+    with database.transaction() as cur:
+        entries = archived(cur, subject)
+    database.close()
+    if not entries:
+        raise Refused("the ledger knows no such patient: `epicrisis read clinic_patients` lists them")
+    known = history.facts(entries, codec(), key_store(settings, "auditor"), moment)
+    if through is None:
+        emit(history.timeline(known), TIMELINE, format, title=f"{patient}: as of {as_of or 'now'}")
+        return
+    for table, rows in history.through(find(through), known).items():
+        columns = [f.name for f in dataclasses.fields(rows[0])] if rows else []
+        emit([{c: getattr(r, c) for c in columns} for r in rows], columns, format, title=table)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@parked.command("list", epilog="Example: epicrisis parked list --format ndjson")
+def parked_list(format: FormatOption = Format.TABLE) -> None:
+    """List parked subjects and records set aside."""
+    from epicrisis.parked import listing
+    from epicrisis.settings import Settings
+
+    rows = listing(Settings.read())
+    columns = ("consumer", "subject", "partition", "offset", "events", "reason", "since")
+    emit(rows, columns, format, title=f"{len(rows)} parked")
+
+
+@parked.command("show", epilog="Example: epicrisis parked show 0192f…")
+def parked_show(
+    subject: Annotated[str, typer.Argument(help="The subject.")], format: FormatOption = Format.TABLE
+) -> None:
+    """Show the queue of a parked subject: what waits, in order, without its content."""
+    from epicrisis.parked import queue
+    from epicrisis.replay import subject_of
+    from epicrisis.settings import Settings
+
+    columns = ("consumer", "partition", "offset", "source", "seq", "type", "stream", "recorded", "reason")
+    emit(queue(Settings.read(), subject_of(subject)), columns, format)
+
+
+@parked.command("retry", epilog="Example: epicrisis parked retry --projection clinic_referrals")
+def parked_retry(
+    subject: Annotated[str | None, typer.Argument(help="Only this subject.")] = None,
+    projection: Annotated[str | None, typer.Option(help="Only for this projection, or `ledger`.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Apply the queues of parked subjects in order, as far as they go. Exit code 1 if some still wait."""
+    from epicrisis.parked import retry
+    from epicrisis.replay import subject_of
+    from epicrisis.settings import Settings
+
+    rows = retry(Settings.read(), subject_of(subject) if subject else None, projection)
+    emit(rows, ("consumer", "subject", "applied", "waiting"), format)
+    if any(row["waiting"] for row in rows):
+        raise typer.Exit(1)

@@ -1,0 +1,65 @@
+"""`epicrisis provision | relay | work`: the roles that run as processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from epicrisis.cli.app import app
+
+
+@app.command(epilog="Example: epicrisis provision")
+def provision() -> None:
+    """Make the databases, roles, tables, topics and users that are missing. May be repeated."""
+    from epicrisis.provision import databases
+    from epicrisis.provision import provision as make
+    from epicrisis.settings import Settings
+
+    settings = Settings.read()
+    make(settings)
+    typer.echo(f"ready: {len(databases())} databases and the topic {settings.topic()}")
+
+
+@app.command(epilog="Example: epicrisis relay --service referral")
+def relay(
+    service: Annotated[list[str] | None, typer.Option(help="Only this service's journal; may be repeated.")] = None,
+) -> None:
+    """Pump journals to Kafka until stopped (SIGTERM)."""
+    from epicrisis import logging
+    from epicrisis.found import services
+    from epicrisis.relay import Relay
+    from epicrisis.settings import Settings
+
+    logging.configure("relay")
+    pumps = Relay(Settings.read(), service or list(services()))
+    pumps.start()
+    _until_stopped()
+    pumps.stop()
+
+
+@app.command(epilog="Example: epicrisis work --projection clinic_referrals")
+def work(
+    projection: Annotated[
+        list[str] | None, typer.Option(help="Only this projection, or `ledger`; may be repeated.")
+    ] = None,
+) -> None:
+    """Apply the log to the ledger and the read models until stopped (SIGTERM)."""
+    from epicrisis import logging
+    from epicrisis.assembly import worker
+    from epicrisis.settings import Settings
+
+    logging.configure("work")
+    made = worker(Settings.read(), projection or ())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: made.stop())
+    made.run()
+
+
+def _until_stopped() -> None:
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()

@@ -1,0 +1,83 @@
+"""The one transaction helper. Every connection of Epicrisis comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from epicrisis.errors import Unreachable
+
+
+class Database:
+    """A small pool on one database, opened at the first transaction.
+
+    A clinic's reader is bound to its clinic for one transaction by `transaction(clinic=…)`.
+    """
+
+    def __init__(self, dsn: str, *, size: int = 4, name: str = "") -> None:
+        self.name = name or psycopg.conninfo.conninfo_to_dict(dsn).get("dbname", "") or "database"
+        self._pool = ConnectionPool(
+            dsn,
+            min_size=0,
+            max_size=size,
+            open=False,
+            timeout=10,
+            max_idle=60,
+            kwargs={"connect_timeout": 5, "application_name": f"epicrisis {self.name}"},
+        )
+        self._open = False
+
+    @contextmanager
+    def transaction(self, *, clinic: str | None = None) -> Iterator[psycopg.Cursor[Any]]:
+        """A cursor inside one transaction: committed at the end, rolled back on any error.
+
+        Raises
+        ------
+        Unreachable
+            The server does not answer.
+        """
+        connection = self._connection()
+        try:
+            with connection.transaction(), connection.cursor(binary=True) as cur:
+                if clinic is not None:
+                    cur.execute("SELECT set_config('epicrisis.clinic', %s, true)", (clinic,))
+                yield cur
+        finally:
+            self._pool.putconn(connection)
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Cursor[Any]]:
+        """A cursor outside any transaction, on a connection of its own for as long as it is held: session locks."""
+        connection = self._connection()
+        try:
+            connection.autocommit = True
+            with connection.cursor(binary=True) as cur:
+                yield cur
+        finally:
+            if not connection.closed:
+                connection.autocommit = False
+            self._pool.putconn(connection)
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        if not self._open:
+            self._pool.open()
+            self._open = True
+        try:
+            return self._pool.getconn()
+        except PoolTimeout:
+            raise Unreachable(f"database {self.name} does not answer: see `epicrisis doctor`") from None
+
+    def close(self) -> None:
+        """Give all connections back."""
+        if self._open:
+            self._pool.close()
+            self._open = False
+
+
+def literal(text: str) -> LiteralString:
+    """SQL that was composed from this package's own declarations (table and column names), never from input."""
+    return cast(LiteralString, text)

@@ -1,0 +1,176 @@
+"""Import files: read and check ahead in one thread, take messages in in another, in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from epicrisis.errors import Malformed, Refused, Unresolved
+from epicrisis.fhir.gate import Checked, Gate
+from epicrisis.fhir.limits import Limits
+from epicrisis.fhir.read import Document, open_documents
+from epicrisis.fhir.values import absent
+from epicrisis.intake import Intake, Receipt
+
+DOOR = "file"
+AHEAD = 4
+_SENDER = "urn:epicrisis:clinic:"
+_SUFFIXES = (".json", ".json.gz", ".ndjson", ".ndjson.gz")
+
+
+@dataclass(slots=True)
+class Report:
+    """What went in and what was refused."""
+
+    messages: int = 0
+    repeated: int = 0
+    resources: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Ready:
+    document: Document | None
+    checked: Checked | None = None
+    refusal: tuple[str, str] | None = None
+
+
+def files(paths: Iterable[Path]) -> list[Path]:
+    """The files to import, folders in the order of their names.
+
+    Raises
+    ------
+    Refused
+        A path does not exist, or there is nothing to import.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.name.endswith(_SUFFIXES) and p.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise Refused(f"{path}: there is no such file or folder")
+    if not found:
+        raise Refused(f"nothing to import: looked for {', '.join(_SUFFIXES)}")
+    return found
+
+
+def import_files(
+    paths: list[Path],
+    intake: Intake,
+    *,
+    operator: str,
+    clinic: str,
+    from_source: bool = True,
+    limits: Limits | None = None,
+    on_file: Callable[[Path], None] = lambda _: None,
+) -> Report:
+    """Take every message of these files in. One that refers to what comes later is tried again at the end.
+
+    ``from_source``: a Bundle's ``meta.source`` may name the clinic that sends it.
+    """
+    report = Report()
+    waiting = [*_take(_ahead(paths, limits, on_file), intake, report, operator, clinic, from_source)]
+    while waiting:
+        again = [*_take((_Ready(d) for d, _ in waiting), intake, report, operator, clinic, from_source)]
+        if len(again) == len(waiting):
+            report.refused += [(document.place, str(problem)) for document, problem in again]
+            break
+        waiting = again
+    return report
+
+
+def _take(
+    ready: Iterable[_Ready], intake: Intake, report: Report, operator: str, clinic: str, from_source: bool
+) -> Iterator[tuple[Document, Unresolved]]:
+    """Take messages in; yields those that refer to something not known yet."""
+    for one in ready:
+        if one.refusal is not None:
+            report.refused.append(one.refusal)
+        if one.document is None:
+            continue
+        try:
+            checked = one.checked or intake.check(one.document.raw)
+            sender = _sender(checked) if from_source else None
+            op, at = (sender.split("/", 1)[0], sender) if sender else (operator, clinic)
+            receipt = intake.receive(one.document.raw, operator=op, clinic=at, door=DOOR, checked=checked)
+        except Unresolved as problem:
+            yield one.document, problem
+        except Refused as problem:
+            report.refused.append((one.document.place, str(problem)))
+        else:
+            _count(report, checked, receipt)
+
+
+def _count(report: Report, checked: Checked, receipt: Receipt) -> None:
+    report.messages += 1
+    if receipt.repeated:
+        report.repeated += 1
+        return
+    report.resources.update(e.resource_type for e in checked.entries if e.resource_type)
+    report.events.update(receipt.events)
+
+
+def _sender(checked: Checked) -> str | None:
+    meta = getattr(checked.parsed, "meta", None)
+    if checked.resource_type != "Bundle" or absent(meta) or meta is None or absent(meta.source):
+        return None
+    source: str = meta.source
+    return source.removeprefix(_SENDER) if source.startswith(_SENDER) and "/" in source else None
+
+
+def _ahead(paths: list[Path], limits: Limits | None, on_file: Callable[[Path], None]) -> Iterator[_Ready]:
+    """Read and check in a thread of its own, a few messages ahead; the order stays."""
+    ready: queue.Queue[_Ready | None | BaseException] = queue.Queue(AHEAD)
+    gone = threading.Event()
+
+    def put(item: _Ready | None | BaseException) -> None:
+        while not gone.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        gate = Gate(limits)
+        try:
+            for path in paths:
+                for one in _documents(path, gate, limits):
+                    put(one)
+                    if gone.is_set():
+                        return
+                on_file(path)
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=read, name="read ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        gone.set()
+        thread.join()
+
+
+def _documents(path: Path, gate: Gate, limits: Limits | None) -> Iterator[_Ready]:
+    try:
+        for document in open_documents(path, limits):
+            try:
+                yield _Ready(document, gate.check(document.raw))
+            except Refused as problem:
+                yield _Ready(None, refusal=(document.place, str(problem)))
+    except Malformed as problem:
+        yield _Ready(None, refusal=(str(path), str(problem)))
+    except OSError as problem:
+        yield _Ready(None, refusal=(str(path), f"cannot be read: {problem.strerror}"))

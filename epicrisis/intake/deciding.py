@@ -1,0 +1,189 @@
+"""Have every entry of a message decided, before anything is appended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from epicrisis.codec import Codec, DataKey, KeyStore
+from epicrisis.decider import Inbound, Service, To, fold
+from epicrisis.errors import Malformed, Refused
+from epicrisis.event import Meta, event_type, event_version
+from epicrisis.intake.identity import event_id
+from epicrisis.intake.inbox import Message
+from epicrisis.intake.resolve import Item, Resolver
+from epicrisis.journal import Append, History, Journal, NewEvent
+
+
+@dataclass(slots=True)
+class Decided:
+    """What one service appends for a message."""
+
+    appends: list[Append] = field(default_factory=list)
+    members: set[tuple[UUID, str]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Addressed:
+    subject: UUID
+    to: To
+    where: str
+
+
+def decide_all(
+    message: Message,
+    resolver: Resolver,
+    items: Sequence[Item],
+    *,
+    services: Sequence[Service],
+    journals: Mapping[str, Journal],
+    codec: Codec,
+    keys: KeyStore,
+) -> dict[str, Decided]:
+    """Per service what it appends. One refusal refuses the whole message.
+
+    Raises
+    ------
+    Refused
+        With the entry's place and a sentence.
+    """
+    addressed, members = _read(message, resolver, items, services)
+    subjects = {a.subject for some in addressed.values() for a in some}
+    data_keys = keys.for_subjects(subjects) if subjects else {}
+    minted = {i.resource_id for i in items if i.found_by == "new" and i.resource_type == "Patient"}
+    plan: dict[str, Decided] = {}
+    for service in services:
+        commands = addressed.get(service.name)
+        if commands:
+            plan[service.name] = _decide(service, commands, message, journals[service.name], codec, data_keys, minted)
+            if service.share is not None:
+                plan[service.name].members |= members
+    return plan
+
+
+def _read(
+    message: Message, resolver: Resolver, items: Sequence[Item], services: Sequence[Service]
+) -> tuple[dict[str, list[_Addressed]], set[tuple[UUID, str]]]:
+    """Ask every service's reader; what nobody keeps goes to the fallback."""
+    readers = {
+        kind: [(s.name, s.reads[kind]) for s in services if kind in s.reads] for s in services for kind in s.reads
+    }
+    fallback = next(s for s in services if s.fallback is not None)
+    registry = next(s for s in services if s.share is not None)
+    addressed: dict[str, list[_Addressed]] = {}
+    members: set[tuple[UUID, str]] = set()
+    shared: set[tuple[UUID, str]] = set()
+    for item in items:
+        assert item.subject is not None
+        if item.if_none_exist and item.found_by != "new":
+            continue
+        where = resolver.where(item.index)
+        inbound = Inbound(
+            resource_type=item.resource_type,
+            resource_id=str(item.resource_id),
+            resource=item.parsed,
+            raw=item.raw,
+            method=item.method,
+            subject=item.subject,
+            operator=message.operator,
+            clinic=message.clinic,
+            now=message.received,
+            resolve=resolver.reference,
+            found_by=item.found_by,
+        )
+        kept = False
+        try:
+            for name, reader in readers.get(item.resource_type, ()):
+                for to in reader(inbound):
+                    kept = kept or to.keeps
+                    addressed.setdefault(name, []).append(_Addressed(item.subject, to, where))
+                    if to.shared_with:
+                        shared.add((item.subject, to.shared_with))
+            if not kept and fallback.fallback is not None:
+                for to in fallback.fallback(inbound):
+                    addressed.setdefault(fallback.name, []).append(_Addressed(item.subject, to, where))
+        except Malformed:
+            raise
+        except Refused as refusal:
+            raise Refused(f"{where}: {refusal}") from None
+        if item.resource_type == "Patient":
+            members.add((item.subject, message.operator))
+    for subject, clinic in sorted(shared, key=lambda pair: (pair[0].bytes, pair[1])):
+        if registry.share is not None:
+            to = registry.share(subject, clinic)
+            addressed.setdefault(registry.name, []).append(_Addressed(subject, to, "Bundle"))
+            members.add((subject, clinic.split("/")[0]))
+    return addressed, members
+
+
+def _decide(
+    service: Service,
+    commands: Sequence[_Addressed],
+    message: Message,
+    journal: Journal,
+    codec: Codec,
+    keys: Mapping[UUID, DataKey],
+    minted: set[UUID],
+) -> Decided:
+    by_subject: dict[UUID, list[_Addressed]] = {}
+    for command in commands:
+        by_subject.setdefault(command.subject, []).append(command)
+    wanted = {s: {a.to.stream for a in some} for s, some in by_subject.items() if s not in minted}
+    histories = journal.load(wanted) if wanted else {}
+    decided = Decided()
+    count = 0
+    for subject, some in by_subject.items():
+        history = histories.get(subject) or History(0, {})
+        states: dict[str, Any] = {}
+        seq, events, key = history.head, [], keys[subject]
+        for command in some:
+            stream = command.to.stream
+            if stream not in states:
+                past = [codec.unseal(codec.open(e.value), key) for e in history.streams.get(stream, ())]
+                states[stream] = fold(service.evolve, service.initial(), past)
+            try:
+                bodies = service.decide(command.to.command, states[stream])
+            except Malformed:
+                raise
+            except Refused as refusal:
+                raise Refused(f"{command.where}: {refusal}") from None
+            for body in bodies:
+                states[stream] = service.evolve(states[stream], body)
+                seq += 1
+                events.append(_event(service.name, count, subject, seq, command.to, body, message, codec, key))
+                count += 1
+        if events:
+            decided.appends.append(Append(subject, history.head, events))
+    return decided
+
+
+def _event(
+    source: str,
+    index: int,
+    subject: UUID,
+    seq: int,
+    to: To,
+    body: Any,
+    message: Message,
+    codec: Codec,
+    key: DataKey,
+) -> NewEvent:
+    recorded: datetime = message.received
+    meta = Meta(
+        id=event_id(message.id, source, index),
+        type=event_type(body),
+        version=event_version(body),
+        source=source,
+        operator=message.operator,
+        clinic=message.clinic,
+        subject=subject,
+        seq=seq,
+        stream=to.stream,
+        effective=to.effective or recorded,
+        recorded=recorded,
+        message=message.id,
+    )
+    return NewEvent(meta.id, seq, to.stream, meta.type, recorded, codec.encode(meta, body, key))

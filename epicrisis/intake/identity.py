@@ -1,0 +1,71 @@
+"""Names of things: the cluster's ids for what a sender calls by its own, and keyed digests of identifiers."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid5
+
+from epicrisis.fhir.values import absent
+
+RESOURCES = UUID("6f0a2f6e-6a3f-5c57-9b8e-3d2f0c1a7e11")
+"""The namespace of resource ids (UUIDv5 of operator, type and the sender's id)."""
+MESSAGES = UUID("0b9a4c0e-52d4-5a55-8f0c-9d6b1f6a2c22")
+"""The namespace of message ids (UUIDv5 of operator, clinic and digest)."""
+
+
+def resource_id(operator: str, resource_type: str, own_id: str) -> UUID:
+    """The cluster's id of an operator's resource: the same every time it is sent."""
+    return uuid5(RESOURCES, f"{operator}|{resource_type}/{own_id}")
+
+
+def message_id(operator: str, clinic: str, raw: bytes) -> UUID:
+    """The id of an inbound message: the same bytes from the same clinic are the same message."""
+    return uuid5(MESSAGES, f"{operator}|{clinic}|{sha256(raw).hexdigest()}")
+
+
+def local_id(message: UUID, index: int) -> UUID:
+    """The id of a resource that its sender gave none: it exists in this message only."""
+    return uuid5(message, f"entry/{index}")
+
+
+def event_id(message: UUID, service: str, index: int) -> UUID:
+    """The id of the n-th event of a service for a message: the same when the message is repeated or finished later."""
+    return uuid5(message, f"{service}/{index}")
+
+
+class Digests:
+    """Keyed digests: who holds a copy of the index without the key cannot look a person up in it."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = hmac.new(key, b"epicrisis identifier index v1", sha256).digest()
+
+    def identifier(self, operator: str, resource_type: str, system: str, value: str) -> bytes:
+        """16 bytes for ``system|value``."""
+        return self._of(operator, resource_type, "identifier", system, value)
+
+    def own_id(self, operator: str, resource_type: str, own_id: str) -> bytes:
+        """16 bytes for the sender's own ``Type/id``."""
+        return self._of(operator, resource_type, "id", own_id)
+
+    def identifiers_of(self, operator: str, resource_type: str, resource: Any) -> list[bytes]:
+        """The digests of a resource's identifiers; temporary ones identify nobody."""
+        return [self.identifier(operator, resource_type, *pair) for pair in identifiers(resource)]
+
+    def _of(self, *parts: str) -> bytes:
+        return hmac.new(self._key, "\x1f".join(parts).encode(), sha256).digest()[:16]
+
+
+def identifiers(resource: Any) -> Iterable[tuple[str, str]]:
+    """``(system, value)`` of each identifier that has both and is not temporary."""
+    found = getattr(resource, "identifier", None)
+    if absent(found) or found is None:
+        return
+    for identifier in found if isinstance(found, list) else [found]:
+        if identifier is None or absent(identifier.system) or absent(identifier.value) or identifier.use == "temp":
+            continue
+        yield identifier.system, identifier.value

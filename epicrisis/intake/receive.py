@@ -1,0 +1,250 @@
+"""Receive a message: gate, resolve, record, decide everything, then append service by service.
+
+There is no transaction across the services' databases. So the sealed original is recorded first, its subjects are occupied
+(one message at a time writes to a subject), everything is decided before the first append, and every append is one
+transaction with event ids made from message and service. Killed in between, the message is finished by whoever finds it
+next; sent again, it gets the first answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from epicrisis import logging
+from epicrisis.codec import Codec, KeyStore
+from epicrisis.decider import Service
+from epicrisis.errors import Conflict, Refused, TooManyConflicts
+from epicrisis.fhir.gate import Checked, Gate
+from epicrisis.intake.deciding import Decided, decide_all
+from epicrisis.intake.identity import Digests, message_id
+from epicrisis.intake.inbox import Inbox, Message, seal_original, unseal_original
+from epicrisis.intake.resolve import Item, Resolver
+from epicrisis.journal import Claim, Journal
+
+TRIES = 5
+BUSY_SECONDS = 10.0
+PAUSE_SECONDS = 0.02
+
+log = logging.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of a message: resources in it, events per service. ``repeated``: it was known already."""
+
+    message: UUID
+    resources: int
+    events: Mapping[str, int] = field(default_factory=dict)
+    repeated: bool = False
+
+    @property
+    def total(self) -> int:
+        """Events in all."""
+        return sum(self.events.values())
+
+
+class Intake:
+    """The one way in. One per thread: the gate owns scratch space."""
+
+    def __init__(
+        self,
+        *,
+        services: Mapping[str, Service],
+        journals: Mapping[str, Journal],
+        inbox: Inbox,
+        codec: Codec,
+        keys: KeyStore,
+        digests: Digests,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._services = order(services)
+        self._journals = journals
+        self._inbox = inbox
+        self._codec = codec
+        self._keys = keys
+        self._digests = digests
+        self._clock = clock
+        self._gate = Gate()
+        self._identifying = {
+            kind: (service, journals[service.name]) for service in self._services for kind in service.identifies
+        }
+        self._owning = {
+            kind: (service, journals[service.name]) for service in self._services for kind in service.reads
+        }
+        self._identity = next(journals[s.name] for s in self._services if s.share is not None)
+
+    def check(self, raw: bytes) -> Checked:
+        """The gate alone, for whoever runs it ahead of `receive`."""
+        return self._gate.check(raw)
+
+    def receive(
+        self, raw: bytes, *, operator: str, clinic: str, door: str, checked: Checked | None = None
+    ) -> Receipt:
+        """Take a message in, wholly or not at all.
+
+        Raises
+        ------
+        Refused
+            With its place and a sentence; nothing was appended.
+        TooManyConflicts
+            Others were faster again and again; nothing was appended, or what was will be finished.
+        """
+        id_ = message_id(operator, clinic, raw)
+        first = self._first_answer(id_)
+        if first is not None:
+            return first
+        checked = checked or self._gate.check(raw)
+        for _ in range(TRIES):
+            resolver, items = self._resolve(checked, id_, operator)
+            subjects = {item.subject for item in items if item.subject is not None}
+            keys = self._keys.for_subjects(subjects or {id_})
+            main = _main_subject(items) or id_
+            key = keys.get(main) or self._keys.for_subjects([main])[main]
+            message = Message(
+                id=id_,
+                received=self._clock(),
+                operator=operator,
+                clinic=clinic,
+                door=door,
+                key=key.id,
+                original=seal_original(raw, key, id_),
+            )
+            with self._inbox.watching(id_) as mine:
+                found = self._inbox.result(id_) if mine else None
+                if mine and (found is None or found[0] == "received") and self._occupy(message, subjects):
+                    try:
+                        return self._carry_out(message, resolver, items)
+                    except Conflict:
+                        continue
+            first = self._first_answer(id_)
+            if first is not None:
+                return first
+            time.sleep(PAUSE_SECONDS)
+        raise TooManyConflicts("others kept writing to the same patient: wait a little, then send the message again")
+
+    def recover(self) -> int:
+        """Finish what was killed in between; returns how many messages were finished."""
+        return sum(self._finish(message) for message in self._inbox.unfinished())
+
+    def _first_answer(self, id_: UUID) -> Receipt | None:
+        found = self._inbox.result(id_)
+        if found is None:
+            return None
+        state, result = found
+        if state == "received":
+            for message in self._inbox.unfinished(id_):
+                self._finish(message)
+            found = self._inbox.result(id_)
+            if found is None or found[0] == "received":
+                return None
+            result = found[1]
+        assert result is not None
+        if "refused" in result:
+            raise Refused(result["refused"])
+        return Receipt(id_, result["resources"], result["events"], repeated=True)
+
+    def _resolve(self, checked: Checked, id_: UUID, operator: str) -> tuple[Resolver, list[Item]]:
+        resolver = Resolver(
+            checked,
+            message=id_,
+            operator=operator,
+            digests=self._digests,
+            identifying=self._identifying,
+            owning=self._owning,
+            identity=self._identity,
+        )
+        return resolver, resolver.resolve()
+
+    def _occupy(self, message: Message, subjects: set[UUID]) -> bool:
+        """Record the message and occupy its subjects, waiting for the living, finishing for the dead."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while others := self._inbox.record(message, subjects):
+            for other in others:
+                for unfinished in self._inbox.unfinished(other):
+                    self._finish(unfinished)
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(PAUSE_SECONDS)
+        return True
+
+    def _finish(self, message: Message) -> int:
+        """Carry out a recorded message whose process is gone; 0 where somebody alive is at it."""
+        with self._inbox.watching(message.id) as mine:
+            found = self._inbox.result(message.id)
+            if not mine or found is None or found[0] == "done":
+                return 0
+            key = self._keys.by_ids([message.key])[message.key]
+            checked = self._gate.check(unseal_original(message.original, key, message.id))
+            try:
+                for _ in range(TRIES):
+                    resolver, items = self._resolve(checked, message.id, message.operator)
+                    try:
+                        self._carry_out(message, resolver, items)
+                        break
+                    except Conflict:
+                        continue
+            except Refused:
+                pass
+            log.info("message finished", message_id=str(message.id), operator=message.operator)
+            return 1
+
+    def _carry_out(self, message: Message, resolver: Resolver, items: list[Item]) -> Receipt:
+        """Decide everything, then append; the result is remembered, a refusal too."""
+        decide = self._decide(message, resolver, items)
+        try:
+            plan = decide()
+        except Refused as refusal:
+            self._inbox.finish(message.id, {"refused": str(refusal)})
+            raise
+        claims = resolver.claims(items)
+        events: dict[str, int] = {}
+        for service in self._services:
+            decided = plan.get(service.name)
+            if decided is not None:
+                events[service.name] = self._append(service, decided, claims.get(service.name, []), decide)
+        receipt = Receipt(message.id, len(items), {name: n for name, n in events.items() if n})
+        self._inbox.finish(message.id, {"resources": receipt.resources, "events": dict(receipt.events)})
+        return receipt
+
+    def _decide(
+        self, message: Message, resolver: Resolver, items: list[Item]
+    ) -> Callable[[], dict[str, Decided]]:
+        def decide() -> dict[str, Decided]:
+            return decide_all(
+                message, resolver, items, services=self._services, journals=self._journals, codec=self._codec,
+                keys=self._keys,
+            )
+
+        return decide
+
+    def _append(
+        self, service: Service, decided: Decided, claims: list[Claim], decide: Callable[[], dict[str, Decided]]
+    ) -> int:
+        """Append one service's part. Somebody else was first: read again, decide again, a bounded number of times."""
+        for attempt in range(TRIES):
+            if not decided.appends and not decided.members:
+                return 0
+            try:
+                done = self._journals[service.name].append(decided.appends, claims, decided.members)
+                return len(done.seqs)
+            except Conflict:
+                if claims or attempt == TRIES - 1:
+                    raise
+                decided = decide()[service.name]
+        raise AssertionError("unreachable")
+
+
+def order(services: Mapping[str, Service]) -> list[Service]:
+    """Who identifies comes first, who keeps the rest last."""
+    return sorted(services.values(), key=lambda s: (not s.identifies, s.fallback is not None, s.name))
+
+
+def _main_subject(items: list[Item]) -> UUID | None:
+    """The one patient that a message is about, if it is about one."""
+    patients = {item.subject for item in items if item.subject != item.resource_id or item.resource_type == "Patient"}
+    return patients.pop() if len(patients) == 1 else None

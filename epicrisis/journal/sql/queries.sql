@@ -1,0 +1,118 @@
+-- heads: the last seq of these subjects
+SELECT subject, seq FROM journal.head WHERE subject = ANY(%(subjects)s)
+
+-- streams: the events of these streams of these subjects, in order
+SELECT e.subject, e.stream, e.id, e.seq, e.value
+FROM journal.event AS e
+JOIN unnest(%(subjects)s::uuid[], %(streams)s::text[]) AS wanted (subject, stream)
+    ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0)
+    AND e.stream = wanted.stream AND e.subject = wanted.subject
+ORDER BY e.subject, e.seq
+
+-- known_streams: which of these streams exist, of whatever subject
+SELECT DISTINCT e.stream, e.subject
+FROM journal.event AS e
+JOIN unnest(%(streams)s::text[]) AS wanted (stream)
+    ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0) AND e.stream = wanted.stream
+
+-- lock: order everything that follows in these slices, until the commit
+SELECT pg_advisory_xact_lock(slice) FROM (SELECT unnest(%(slices)s::int[]) AS slice ORDER BY 1) AS wanted
+
+-- begin_heads: take the heads of subjects that have no events yet
+INSERT INTO journal.head (subject, seq)
+SELECT * FROM unnest(%(subjects)s::uuid[], %(counts)s::bigint[])
+ON CONFLICT (subject) DO NOTHING
+RETURNING subject
+
+-- move_heads: move the heads of known subjects, where they are as expected
+UPDATE journal.head AS h SET seq = h.seq + n.count
+FROM unnest(%(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[]) AS n (subject, expected, count)
+WHERE h.subject = n.subject AND h.seq = n.expected
+RETURNING h.subject
+
+-- appended_ids: which of these event ids are in the journal already
+SELECT e.id, e.subject, e.seq
+FROM journal.event AS e
+JOIN unnest(%(streams)s::text[]) AS wanted (stream)
+    ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0)
+WHERE e.id = ANY(%(ids)s)
+
+-- copy_events: the append itself
+COPY journal.event (seq, recorded, subject, id, slice, type, stream, value) FROM STDIN (FORMAT BINARY)
+
+-- move_tails: tell the relays
+UPDATE journal.tail SET pos = currval('journal.pos') WHERE slice = ANY(%(slices)s::smallint[])
+
+-- claim: index identifiers; one that is taken already is not returned
+INSERT INTO journal.identifier (digest, resource_id)
+SELECT * FROM unnest(%(digests)s::bytea[], %(ids)s::uuid[])
+ON CONFLICT (digest) DO NOTHING
+RETURNING digest
+
+-- identified: whose identifiers these are
+SELECT digest, resource_id FROM journal.identifier WHERE digest = ANY(%(digests)s::bytea[])
+
+-- admit: from now on this operator may write about the subject
+INSERT INTO journal.member (subject, operator)
+SELECT * FROM unnest(%(subjects)s::uuid[], %(operators)s::text[])
+ON CONFLICT DO NOTHING
+
+-- members: who may write about these subjects
+SELECT subject, operator FROM journal.member WHERE subject = ANY(%(subjects)s)
+
+-- after: values of one subject between two numbers, for whoever missed them
+SELECT value FROM journal.event
+WHERE slice = %(slice)s AND subject = %(subject)s AND seq BETWEEN %(first)s AND %(last)s
+ORDER BY seq
+
+-- fresh: what the relay has not sent yet in these slices, a bounded number from each
+SELECT e.slice, e.pos, e.seq, e.recorded, e.subject, e.id, e.type, e.value
+FROM unnest(%(slices)s::smallint[], %(cursors)s::bigint[]) AS c (slice, pos)
+CROSS JOIN LATERAL (
+    SELECT * FROM journal.event
+    WHERE event.slice = c.slice AND event.pos > c.pos
+    ORDER BY event.pos LIMIT %(limit)s
+) AS e
+
+-- news: slices of mine whose tail is ahead of the relay's cursor
+SELECT t.slice, r.pos
+FROM journal.tail AS t
+JOIN journal.relay AS r USING (slice)
+WHERE t.pos > r.pos AND t.slice / 64 = ANY(%(shares)s::int[])
+
+-- move_cursors: forward over what the broker has acknowledged, if the lease is still mine
+UPDATE journal.relay AS r SET pos = n.new
+FROM unnest(%(slices)s::smallint[], %(old)s::bigint[], %(new)s::bigint[]) AS n (slice, old, new)
+JOIN unnest(%(shares)s::smallint[], %(epochs)s::bigint[]) AS mine (share, epoch) ON mine.share = n.slice / 64
+JOIN journal.lease AS l ON l.share = mine.share AND l.epoch = mine.epoch
+WHERE r.slice = n.slice AND r.pos = n.old
+RETURNING r.slice
+
+-- join_relays: say that this relay is alive, and forget those that are not
+WITH gone AS (DELETE FROM journal.relay_member WHERE seen < now() - %(ttl)s::interval AND owner <> %(owner)s)
+INSERT INTO journal.relay_member (owner, seen) VALUES (%(owner)s, now())
+ON CONFLICT (owner) DO UPDATE SET seen = now()
+
+-- relays_alive: how many relays share the work
+SELECT count(*) FROM journal.relay_member WHERE seen >= now() - %(ttl)s::interval
+
+-- renew: keep the leases that are mine
+UPDATE journal.lease SET lease_until = now() + %(ttl)s::interval
+WHERE owner = %(owner)s AND lease_until >= now()
+RETURNING share, epoch
+
+-- acquire: take leases that nobody holds, a bounded number
+UPDATE journal.lease SET owner = %(owner)s, epoch = epoch + 1, lease_until = now() + %(ttl)s::interval
+WHERE share IN (
+    SELECT share FROM journal.lease
+    WHERE lease_until < now()
+    ORDER BY share LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+RETURNING share, epoch
+
+-- release: give leases back
+UPDATE journal.lease SET owner = NULL, lease_until = '-infinity'
+WHERE owner = %(owner)s AND share = ANY(%(shares)s::smallint[])
+
+-- leave_relays: this relay stops
+DELETE FROM journal.relay_member WHERE owner = %(owner)s

@@ -1,0 +1,30 @@
+"""Reading one subject's history from the ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from epicrisis.projecting.delivery import Cursor
+from epicrisis.slices import slice_of
+from epicrisis.sql import queries
+
+_SQL = queries("epicrisis.ledger")
+
+
+class Entry(NamedTuple):
+    """An archived event: ``n`` counts the subject's events over all services, ``seq`` within one."""
+
+    n: int
+    source: str
+    seq: int
+    recorded: datetime
+    link: bytes
+    value: bytes
+
+
+def history(cur: Cursor, subject: UUID) -> list[Entry]:
+    """Every event of this subject, in log order; empty where the ledger knows none."""
+    cur.execute(_SQL["history"], {"subject": subject, "slice": slice_of(subject)})
+    return [Entry(*row) for row in cur]

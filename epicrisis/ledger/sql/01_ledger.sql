@@ -1,0 +1,23 @@
+-- The ledger: every event in log order, chained per subject. Replay, rebuild and proof read it.
+CREATE SCHEMA ledger;
+
+-- One row per event. n counts a subject's events over all services; link is the chain hash over the sealed value.
+CREATE TABLE ledger.event (
+    seq bigint NOT NULL,
+    n bigint NOT NULL,
+    recorded timestamptz NOT NULL,
+    subject uuid NOT NULL,
+    slice smallint NOT NULL,
+    source text NOT NULL,
+    link bytea NOT NULL,
+    value bytea STORAGE EXTERNAL NOT NULL,
+    PRIMARY KEY (subject, source, seq, slice)
+) PARTITION BY RANGE (slice);
+
+DO $$
+BEGIN
+    FOR share IN 0..15 LOOP
+        EXECUTE format('CREATE TABLE ledger.event_%s PARTITION OF ledger.event FOR VALUES FROM (%s) TO (%s)',
+                       share, share * 64, (share + 1) * 64);
+    END LOOP;
+END $$;

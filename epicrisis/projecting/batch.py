@@ -1,0 +1,132 @@
+"""One batch of the log through all consumers of a worker, in one transaction with their offsets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import psycopg
+
+from epicrisis.errors import Zombie
+from epicrisis.projecting.delivery import Consumer, Cursor, Delivered, Failure
+from epicrisis.projecting.positions import Positions
+from epicrisis.sql import queries
+
+_SQL = queries("epicrisis.projecting")
+
+
+class Held:
+    """The offsets that this worker may move: per consumer and partition the next one and the epoch."""
+
+    def __init__(self, rows: Mapping[tuple[str, int], tuple[int, int]]) -> None:
+        self.at = dict(rows)
+
+    @classmethod
+    def take(cls, cur: Cursor, consumers: Sequence[str], partitions: Sequence[int]) -> Held:
+        """Take these partitions over: whoever held them before can no longer move their offsets."""
+        wanted = {"consumers": list(consumers), "partitions": list(partitions)}
+        cur.execute(_SQL["join"], wanted)
+        cur.execute(_SQL["take"], wanted)
+        return cls({(c, p): (next_offset, epoch) for c, p, next_offset, epoch in cur})
+
+    def next_offset(self, partition: int) -> int:
+        """Where to read on: the least that any consumer needs."""
+        return min(offset for (_, p), (offset, _) in self.at.items() if p == partition)
+
+    def drop(self, partitions: Sequence[int]) -> None:
+        """These are somebody else's now."""
+        self.at = {place: held for place, held in self.at.items() if place[1] not in partitions}
+
+
+def run_batch(
+    cur: Cursor, consumers: Sequence[Consumer], items: Sequence[Delivered], held: Held, upto: Mapping[int, int]
+) -> Counter[str]:
+    """Apply ``items`` (in log order per partition) and move the offsets to ``upto`` (per partition).
+
+    Returns how many subjects-to-be-parked each consumer had. The caller commits, then calls `moved`.
+
+    Raises
+    ------
+    Zombie
+        Somebody else has taken one of these partitions over: roll back and give it up.
+    """
+    positions = Positions.load(cur, [c.name for c in consumers], {i.meta.subject for i in items})
+    parked: Counter[str] = Counter()
+    shard = min(upto) if upto else 0
+    for consumer in consumers:
+        own = [i for i in items if i.offset >= held.at[consumer.name, i.partition][0]]
+        apply, waiting = positions.admit(consumer.name, own)
+        failures = waiting + apply_or_fail(cur, consumer, apply, shard)
+        failed = {id(f.delivered) for f in failures}
+        positions.settle(consumer.name, [i for i in apply if id(i) not in failed])
+        for failure in sorted(failures, key=lambda f: (f.delivered.partition, f.delivered.offset)):
+            park(cur, consumer.name, failure)
+        parked[consumer.name] += len({f.delivered.meta.subject for f in failures})
+    positions.save(cur)
+    _move(cur, consumers, held, upto)
+    return +parked
+
+
+def _move(cur: Cursor, consumers: Sequence[Consumer], held: Held, upto: Mapping[int, int]) -> None:
+    moves = [
+        (c.name, partition, *held.at[c.name, partition], offset)
+        for c in consumers
+        for partition, offset in upto.items()
+        if offset > held.at[c.name, partition][0]
+    ]
+    cur.execute(
+        _SQL["move"],
+        {
+            "consumers": [m[0] for m in moves],
+            "partitions": [m[1] for m in moves],
+            "old": [m[2] for m in moves],
+            "epochs": [m[3] for m in moves],
+            "new": [m[4] for m in moves],
+        },
+    )
+    if len(cur.fetchall()) < len(moves):
+        raise Zombie("another worker has taken over one of this worker's partitions")
+
+
+def moved(held: Held, upto: Mapping[int, int]) -> None:
+    """After the commit: remember it."""
+    for (consumer, partition), (offset, epoch) in held.at.items():
+        if partition in upto:
+            held.at[consumer, partition] = max(offset, upto[partition]), epoch
+
+
+def apply_or_fail(cur: Cursor, consumer: Consumer, items: Sequence[Delivered], shard: int) -> list[Failure]:
+    """Apply; where the database refuses a value, find the subject it belongs to and fail only that one."""
+    if not items:
+        return []
+    try:
+        with cur.connection.transaction():
+            return consumer.apply(cur, items, shard)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        subjects = list(dict.fromkeys(i.meta.subject for i in items))
+        if len(subjects) == 1:
+            return [
+                Failure(item, f"write: {type(error).__name__}" if n == 0 else "queued") for n, item in enumerate(items)
+            ]
+    half = set(subjects[: len(subjects) // 2])
+    first = [i for i in items if i.meta.subject in half]
+    second = [i for i in items if i.meta.subject not in half]
+    return apply_or_fail(cur, consumer, first, shard) + apply_or_fail(cur, consumer, second, shard)
+
+
+def park(cur: Cursor, consumer: str, failure: Failure) -> None:
+    """Set an event aside in its subject's queue."""
+    item = failure.delivered
+    cur.execute(
+        _SQL["park"],
+        {
+            "consumer": consumer,
+            "subject": item.meta.subject,
+            "partition": item.partition,
+            "offset": item.offset,
+            "source": item.meta.source,
+            "seq": item.meta.seq,
+            "reason": failure.reason,
+            "value": item.value,
+        },
+    )

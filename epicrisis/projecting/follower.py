@@ -1,0 +1,83 @@
+"""A projection's version as a consumer of the log."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from epicrisis.projecting.delivery import QUEUED, Cursor, Delivered, Failure
+from epicrisis.projecting.tables import TableStore
+from epicrisis.projection import Key, Place, Projection, Step, apply
+
+
+class ProjectionFollower:
+    """Loads the rows that a batch touches, folds the batch in memory, writes what changed. See `Consumer`."""
+
+    def __init__(self, projection: Projection) -> None:
+        self.projection = projection
+        self.name = projection.schema
+        self._stores = {table.name: TableStore(projection, table) for table in projection.tables.values()}
+
+    def needs_body(self, event_type: str) -> bool:
+        return bool(self.projection.handlers_of(event_type)[0])
+
+    def apply(self, cur: Cursor, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
+        planned: list[tuple[Delivered, list[Step] | Failure]] = []
+        keys: defaultdict[str, set[Key]] = defaultdict(set)
+        for item in delivered:
+            plan = self._plan(item)
+            planned.append((item, plan))
+            if not isinstance(plan, Failure):
+                for step in plan:
+                    if step.handler.evolve is not None:
+                        keys[step.handler.table.name].update(step.keys)
+        rows: dict[Place, Any] = {}
+        counts: dict[Place, Any] = {}
+        for store in self._stores.values():
+            store.prepare(cur)
+        for name, wanted in keys.items():
+            self._stores[name].load(cur, wanted, rows)
+        before = dict(rows)
+        failures = self._fold(planned, rows, counts)
+        changed: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
+        for (name, key), row in rows.items():
+            if row is not before.get((name, key)):
+                changed[name][key] = row
+        for (name, key), row in counts.items():
+            changed[name][key] = row
+        for name, some in changed.items():
+            self._stores[name].write(cur, some, shard)
+        return failures
+
+    def _plan(self, item: Delivered) -> list[Step] | Failure:
+        if item.problem is not None and self.needs_body(item.meta.type):
+            return Failure(item, item.problem.reason)
+        try:
+            return self.projection.plan(item.body, item.meta)
+        except Exception as error:
+            return Failure(item, f"rows: {type(error).__name__}")
+
+    def _fold(
+        self,
+        planned: Sequence[tuple[Delivered, list[Step] | Failure]],
+        rows: dict[Place, Any],
+        counts: dict[Place, Any],
+    ) -> list[Failure]:
+        failures: list[Failure] = []
+        waiting: set[UUID] = set()
+        for item, plan in planned:
+            if item.meta.subject in waiting:
+                failures.append(Failure(item, QUEUED))
+                continue
+            if isinstance(plan, Failure):
+                failures.append(plan)
+                waiting.add(item.meta.subject)
+                continue
+            try:
+                apply(plan, item.meta, rows, counts)
+            except Exception as error:
+                failures.append(Failure(item, f"evolve: {type(error).__name__}"))
+                waiting.add(item.meta.subject)
+        return failures

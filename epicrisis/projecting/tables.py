@@ -1,0 +1,123 @@
+"""Rows in and out of PostgreSQL: one query to load what a batch touches, one COPY and one upsert to write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from operator import attrgetter
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from epicrisis.projecting.delivery import Cursor
+from epicrisis.projection import Key, Place, Projection, Table
+
+
+class TableStore:
+    """One table of a projection's version. ``shard`` is the extra last column of counters."""
+
+    def __init__(self, projection: Projection, table: Table) -> None:
+        self.table = table
+        self.columns = table.columns
+        self._schema = projection.schema
+        self._types: dict[str, str] = {}
+        self._values = _tuple_of(self.columns)
+        stage = f"stage_{projection.schema}_{table.name}"[:63]
+        names = [*self.columns, "shard"] if table.sums else list(self.columns)
+        key = [*table.key, "shard"] if table.sums else list(table.key)
+        target, stage_name = sql.Identifier(projection.schema, table.name), sql.Identifier("pg_temp", stage)
+        self._names, self._stage_name = names, stage
+        self._create_stage = sql.SQL(
+            "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT * FROM {} WITH NO DATA"
+        ).format(sql.Identifier(stage), target)
+        self._copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(stage_name, _list(names))
+        change = [c for c in names if c not in key]
+        settings = [
+            sql.SQL("{c} = t.{c} + EXCLUDED.{c}" if c in table.sums else "{c} = EXCLUDED.{c}").format(c=sql.Identifier(c))
+            for c in change
+        ]
+        action = sql.SQL("UPDATE SET ") + sql.SQL(", ").join(settings) if settings else sql.SQL("NOTHING")
+        self._upsert = sql.SQL("INSERT INTO {} AS t ({cols}) SELECT {cols} FROM {} ON CONFLICT ({}) DO {}").format(
+            target, stage_name, _list(key), action, cols=_list(names)
+        )
+        self._target = target
+
+    def prepare(self, cur: Cursor) -> None:
+        """Learn the column types and make this connection's staging table: at the start of each transaction."""
+        if not self._types:
+            cur.execute(
+                "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = format('%%I.%%I', %s::text, %s::text)::regclass AND attnum > 0 AND NOT attisdropped",
+                (self._schema, self.table.name),
+            )
+            self._types = dict(cur.fetchall())
+            self._select = sql.SQL(
+                "SELECT {} FROM unnest({}) AS wanted ({}) JOIN {} AS t USING ({})"
+            ).format(
+                sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(c)) for c in self.columns),
+                sql.SQL(", ").join(sql.SQL("%s::" + self._types[c] + "[]") for c in self.table.key),
+                _list(self.table.key),
+                self._target,
+                _list(self.table.key),
+            )
+            self._delete = sql.SQL("DELETE FROM {} AS t USING unnest({}) AS gone ({}) WHERE {}").format(
+                self._target,
+                sql.SQL(", ").join(sql.SQL("%s::" + self._types[c] + "[]") for c in self.table.key),
+                _list(self.table.key),
+                sql.SQL(" AND ").join(sql.SQL("t.{c} = gone.{c}").format(c=sql.Identifier(c)) for c in self.table.key),
+            )
+            self._json = [i for i, c in enumerate(self.columns) if self._types[c] == "jsonb"]
+            self._arrays = [i for i, c in enumerate(self.columns) if self._types[c].endswith("[]")]
+        cur.execute(self._create_stage)
+
+    def load(self, cur: Cursor, keys: Collection[Key], into: dict[Place, Any]) -> None:
+        """Read the rows of these keys into ``into``; absent ones become None."""
+        name = self.table.name
+        into.update(((name, key), None) for key in keys)
+        cur.execute(self._select, [list(column) for column in zip(*keys, strict=True)])
+        key_of = _tuple_of(self.table.key)
+        for values in cur:
+            values = list(values)
+            for i in self._arrays:
+                if values[i] is not None:
+                    values[i] = tuple(values[i])
+            row = self.table.row(**dict(zip(self.columns, values, strict=True)))
+            into[name, key_of(row)] = row
+
+    def write(self, cur: Cursor, rows: Mapping[Key, Any], shard: int) -> None:
+        """Write these rows; None removes one."""
+        kept = [row for row in rows.values() if row is not None]
+        gone = [key for key, row in rows.items() if row is None]
+        if kept:
+            extra = (shard,) if self.table.sums else ()
+            with cur.copy(self._copy) as copy:
+                copy.set_types([self._types[c] for c in self._names])
+                for row in kept:
+                    copy.write_row(self._encoded(row) + extra)
+            cur.execute(self._upsert)
+        if gone:
+            cur.execute(self._delete, [list(column) for column in zip(*gone, strict=True)])
+
+    def _encoded(self, row: Any) -> tuple[Any, ...]:
+        values = self._values(row)
+        if self._json or self._arrays:
+            changed = list(values)
+            for i in self._json:
+                if changed[i] is not None:
+                    changed[i] = Jsonb(changed[i])
+            for i in self._arrays:
+                if changed[i] is not None:
+                    changed[i] = list(changed[i])
+            return tuple(changed)
+        return values
+
+
+def _tuple_of(names: Collection[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) == 1:
+        one = attrgetter(*names)
+        return lambda row: (one(row),)
+    return attrgetter(*names)
+
+
+def _list(names: Collection[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))

@@ -1,0 +1,52 @@
+"""Who may do what: the whole table of rights, least privilege, in one place.
+
+Owners cannot log in. No role may UPDATE or DELETE an event, and none bypasses row level security.
+"""
+
+from __future__ import annotations
+
+JOURNAL = """
+GRANT USAGE ON SCHEMA journal TO {service}, {relay}, {worker};
+GRANT SELECT, INSERT ON journal.event, journal.identifier, journal.member TO {service};
+GRANT SELECT, INSERT ON journal.head TO {service};
+GRANT UPDATE (seq) ON journal.head TO {service};
+GRANT SELECT ON journal.tail TO {service}, {relay};
+GRANT UPDATE (pos) ON journal.tail TO {service};
+GRANT USAGE ON SEQUENCE journal.pos TO {service};
+GRANT SELECT ON journal.event, journal.relay, journal.lease, journal.relay_member TO {relay};
+GRANT UPDATE (pos) ON journal.relay TO {relay};
+GRANT UPDATE ON journal.lease TO {relay};
+GRANT INSERT, UPDATE, DELETE ON journal.relay_member TO {relay};
+GRANT SELECT ON journal.event TO {worker};
+"""
+
+INTAKE = """
+GRANT USAGE ON SCHEMA inbox TO {intake};
+GRANT SELECT, INSERT ON inbox.message TO {intake};
+GRANT UPDATE (state, result) ON inbox.message TO {intake};
+GRANT SELECT, INSERT, DELETE ON inbox.busy TO {intake};
+"""
+
+KEYS = """
+GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor};
+GRANT SELECT, INSERT ON keys.data_key TO {intake};
+GRANT SELECT ON keys.data_key TO {worker}, {auditor};
+"""
+
+CLUSTER = """
+GRANT USAGE ON SCHEMA ledger, projection TO {worker}, {auditor};
+GRANT USAGE ON SCHEMA read TO {worker}, {auditor}, {reader};
+GRANT USAGE ON SCHEMA projection TO {reader};
+GRANT SELECT, INSERT ON ledger.event TO {worker};
+GRANT SELECT, INSERT, UPDATE ON ledger.subject TO {worker};
+GRANT SELECT, INSERT, UPDATE ON projection.offset, projection.position TO {worker};
+GRANT SELECT, INSERT, UPDATE, DELETE ON projection.parked TO {worker};
+GRANT SELECT, INSERT, DELETE ON projection.poison TO {worker};
+GRANT TEMPORARY ON DATABASE {database} TO {worker};
+GRANT SELECT ON ledger.event, ledger.subject, projection.offset, projection.position, projection.parked,
+    projection.poison TO {auditor};
+GRANT SELECT (consumer, subject) ON projection.parked TO {reader};
+"""
+
+LOGINS = ("intake", "relay", "worker", "reader", "auditor")
+"""The roles that log in, beside one per service."""

@@ -1,0 +1,113 @@
+"""The topic, the users and their rights in Kafka."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    KafkaAdminClient,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
+
+from epicrisis.errors import Unreachable
+from epicrisis.relay import MAX_VALUE_BYTES
+from epicrisis.settings import Settings
+
+USERS = ("relay", "worker")
+"""The logical users: a relay may write the log, a worker may read it; nobody may do both."""
+
+
+def provision(settings: Settings) -> None:
+    """Make the topic, the SCRAM users and their ACLs, where they are missing."""
+    admin = KafkaAdminClient(**settings.kafka("admin"), client_id="epicrisis-provision")
+    try:
+        _topic(admin, settings)
+        if settings.kafka_security.startswith("SASL_"):
+            _users(admin, settings)
+            admin.create_acls(acls(settings))
+    finally:
+        admin.close()
+
+
+def _topic(admin: Any, settings: Settings) -> None:
+    topic = settings.topic()
+    if topic in admin.list_topics():
+        return
+    admin.create_topics(
+        {
+            topic: {
+                "num_partitions": settings.partitions,
+                "replication_factor": settings.kafka_replication,
+                "configs": {
+                    "cleanup.policy": "delete",
+                    "retention.ms": "-1",
+                    "retention.bytes": "-1",
+                    "max.message.bytes": str(MAX_VALUE_BYTES),
+                    "min.insync.replicas": str(max(1, settings.kafka_replication - 1)),
+                    "message.timestamp.type": "CreateTime",
+                },
+            }
+        },
+        wait_for_metadata=True,
+    )
+
+
+def _users(admin: Any, settings: Settings) -> None:
+    answers = admin.alter_user_scram_credentials(
+        [
+            UserScramCredentialUpsertion(
+                settings.kafka_name(user),
+                ScramMechanism.SCRAM_SHA_512,
+                settings.secret(f"kafka.{user}", create=True),
+                iterations=4096,
+            )
+            for user in USERS
+        ]
+    )
+    refused = [user for user, error in answers.items() if error]
+    if refused:
+        raise Unreachable(f"Kafka did not make the users {', '.join(refused)}: is the administrator allowed to?")
+
+
+def acls(settings: Settings) -> list[ACL]:
+    """The whole table of rights on this namespace's topics and groups."""
+    topic = ResourcePattern(ResourceType.TOPIC, settings.topic())
+    groups = ResourcePattern(ResourceType.GROUP, settings.group(""), ACLResourcePatternType.PREFIXED)
+    rights = [
+        ("relay", topic, ACLOperation.WRITE),
+        ("relay", topic, ACLOperation.DESCRIBE),
+        ("worker", topic, ACLOperation.READ),
+        ("worker", topic, ACLOperation.DESCRIBE),
+        ("worker", groups, ACLOperation.READ),
+    ]
+    return [
+        ACL(f"User:{settings.kafka_name(user)}", "*", operation, ACLPermissionType.ALLOW, pattern)
+        for user, pattern, operation in rights
+    ]
+
+
+def drop(settings: Settings) -> None:
+    """Remove the topic, the users and their ACLs."""
+    admin = KafkaAdminClient(**settings.kafka("admin"), client_id="epicrisis-provision")
+    try:
+        if settings.topic() in admin.list_topics():
+            admin.delete_topics([settings.topic()])
+        if not settings.kafka_security.startswith("SASL_"):
+            return
+        anything = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+        for user in USERS:
+            name = settings.kafka_name(user)
+            admin.delete_acls([ACLFilter(f"User:{name}", None, ACLOperation.ANY, ACLPermissionType.ANY, anything)])
+            admin.alter_user_scram_credentials([UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_512)])
+    finally:
+        admin.close()

@@ -1,0 +1,125 @@
+"""Databases, roles, tables and rights in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from epicrisis.database import literal
+from epicrisis.found import projections, services, text_of
+from epicrisis.projecting.ddl import create_projection
+from epicrisis.provision import grants
+from epicrisis.settings import Settings
+from epicrisis.sql import ddl
+
+OTHER = ("intake", "cluster", "keys")
+
+
+def databases() -> list[str]:
+    """The databases of an installation: one per service, and intake, cluster, keys."""
+    return [*services(), *OTHER]
+
+
+def provision(settings: Settings) -> None:
+    """Create roles and databases, apply what DDL is missing, grant rights."""
+    with psycopg.connect(settings.admin_dsn(), autocommit=True) as admin:
+        _roles(admin, settings)
+        there = {name for (name,) in admin.execute("SELECT datname FROM pg_database")}
+        for name in databases():
+            database, owner = settings.database(name), settings.role("owner")
+            if database not in there:
+                admin.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(owner))
+                )
+            admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+            for role in _logins_of(name):
+                admin.execute(
+                    sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
+                        sql.Identifier(database), sql.Identifier(settings.role(role))
+                    )
+                )
+    for name in services():
+        _apply(settings, name, ["epicrisis.journal"], grants.JOURNAL, service=name)
+    _apply(settings, "intake", ["epicrisis.intake"], grants.INTAKE)
+    _apply(settings, "keys", ["epicrisis.codec"], grants.KEYS)
+    _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER, with_projections=True)
+
+
+def _logins_of(database: str) -> Iterable[str]:
+    if database in services():
+        return (database, "relay", "worker")
+    return {
+        "intake": ("intake",),
+        "cluster": ("worker", "reader", "auditor"),
+        "keys": ("intake", "worker", "auditor"),
+    }[database]
+
+
+def _roles(admin: psycopg.Connection[Any], settings: Settings) -> None:
+    there = {name for (name,) in admin.execute("SELECT rolname FROM pg_roles")}
+    owner = settings.role("owner")
+    if owner not in there:
+        admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(owner)))
+    for name in [*services(), *grants.LOGINS]:
+        role = settings.role(name)
+        command = "ALTER" if role in there else "CREATE"
+        admin.execute(
+            sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {}").format(
+                sql.SQL(literal(command)), sql.Identifier(role), sql.Literal(settings.secret(f"role.{name}", create=True))
+            )
+        )
+
+
+def _apply(
+    settings: Settings,
+    name: str,
+    packages: Iterable[str],
+    rights: str,
+    *,
+    service: str = "",
+    with_projections: bool = False,
+) -> None:
+    """Run the DDL files that this database has not seen, each once, as its owner, all in one transaction."""
+    names = {role: sql.Identifier(settings.role(role)) for role in grants.LOGINS}
+    names["service"] = sql.Identifier(settings.role(service))
+    names["database"] = sql.Identifier(settings.database(name))
+    with psycopg.connect(settings.admin_dsn(settings.database(name))) as connection:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(settings.role("owner"))))
+        connection.execute("CREATE SCHEMA IF NOT EXISTS epicrisis")
+        connection.execute("CREATE TABLE IF NOT EXISTS epicrisis.applied (name text PRIMARY KEY, at timestamptz)")
+        done = {row[0] for row in connection.execute("SELECT name FROM epicrisis.applied")}
+        for package in packages:
+            for number, text in enumerate(ddl(package), 1):
+                if (key := f"{package}/{number}") not in done:
+                    connection.execute(text)
+                    connection.execute("INSERT INTO epicrisis.applied VALUES (%s, now())", (key,))
+        connection.execute(sql.SQL(literal(rights)).format(**names))
+        if with_projections:
+            for projection in projections().values():
+                package = f"projections.{projection.name}"
+                key = f"{package}/{projection.version}"
+                create_projection(
+                    connection,
+                    projection,
+                    tables=None if key in done else text_of(package, "tables.sql"),
+                    reads=text_of(package, "reads.sql"),
+                    worker=settings.role("worker"),
+                    reader=settings.role("reader"),
+                    auditor=settings.role("auditor"),
+                )
+                connection.execute(
+                    "INSERT INTO epicrisis.applied VALUES (%s, now()) ON CONFLICT DO NOTHING", (key,)
+                )
+
+
+def drop(settings: Settings) -> None:
+    """Drop this namespace's databases and roles."""
+    with psycopg.connect(settings.admin_dsn(), autocommit=True) as admin:
+        for name in databases():
+            database = sql.Identifier(settings.database(name))
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+        for name in [*services(), *grants.LOGINS, "owner"]:
+            admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(settings.role(name))))

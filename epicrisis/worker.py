@@ -1,0 +1,264 @@
+"""The worker: applies the log to read models.
+
+A consumer group spreads the partitions; offsets and epochs are in PostgreSQL and move in the same transaction as the
+rows. A batch is decoded once for all consumers of the worker (projections, the ledger), each with an offset of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+from epicrisis import logging
+from epicrisis.codec import Codec, KeyStore, Sealed
+from epicrisis.database import Database
+from epicrisis.errors import EpicrisisError, KeyLost, Poison, Unreachable, Zombie
+from epicrisis.projecting.batch import Held, moved, run_batch
+from epicrisis.projecting.delivery import Consumer, Cursor, Delivered
+from epicrisis.projecting.parking import Missing, retry, set_aside, too_many, waiting_for_gaps
+from epicrisis.settings import Settings
+
+BATCH = 2_000
+POLL_MS = 200
+HEAL_SECONDS = 2.0
+BACK_OFF_SECONDS = 5.0
+
+log = logging.get(__name__)
+
+
+class Decoder:
+    """Turns record values into `Delivered`, with the bodies that somebody needs."""
+
+    def __init__(self, codec: Codec, keys: KeyStore, consumers: Sequence[Consumer]) -> None:
+        self._codec = codec
+        self._keys = keys
+        self._consumers = consumers
+        self._needed: dict[str, bool] = {}
+
+    def envelope(self, partition: int, offset: int, key: bytes | None, value: bytes) -> tuple[Delivered, Sealed]:
+        """The event without its body, and what its body is sealed in.
+
+        Raises
+        ------
+        Poison
+            The record can't be ascribed to a subject.
+        """
+        sealed = self._codec.open(value)
+        if key is not None and key != sealed.meta.subject.bytes:
+            raise Poison("the record's key is not its subject", reason="wrong_key")
+        return Delivered(partition, offset, sealed.meta, value), sealed
+
+    def bodies(self, opened: Sequence[tuple[Delivered, Sealed]]) -> list[Delivered]:
+        """Unseal the bodies that are needed; what cannot be unsealed carries its problem."""
+        needed = [pair for pair in opened if self._needs(pair[0].meta.type)]
+        keys = self._keys.by_ids({item.meta.key for item, _ in needed if item.meta.key is not None})
+        for item, sealed in needed:
+            key = keys.get(item.meta.key) if item.meta.key else None
+            try:
+                if key is None:
+                    raise KeyLost("the key of this subject is gone")
+                item.body = self._codec.unseal(sealed, key)
+            except Poison as problem:
+                item.problem = problem
+        return [item for item, _ in opened]
+
+    def one(self, partition: int, offset: int, value: bytes) -> Delivered:
+        """One event, for retries."""
+        return self.bodies([self.envelope(partition, offset, None, value)])[0]
+
+    def _needs(self, event_type: str) -> bool:
+        needs = self._needed.get(event_type)
+        if needs is None:
+            needs = self._needed[event_type] = any(c.needs_body(event_type) for c in self._consumers)
+        return needs
+
+
+class Worker:
+    """One worker process: `run` until `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumers: Sequence[Consumer],
+        *,
+        database: Database,
+        decoder: Decoder,
+        missing: Missing,
+        group: str = "worker",
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._consumers = list(consumers)
+        self._names = [c.name for c in consumers]
+        self._database = database
+        self._decoder = decoder
+        self._missing = missing
+        self._group = group
+        self._on_batch = on_batch
+        self._topic = settings.topic()
+        self._stop = threading.Event()
+        self._held = Held({})
+        self._heal_at = 0.0
+
+    def stop(self) -> None:
+        """Finish the batch, leave the group, return from `run`."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Follow the log until stopped; what fails for a while is tried again with back-off.
+
+        Raises
+        ------
+        EpicrisisError
+            Something that waiting does not mend: too many parked subjects, or an offset that the log no longer has.
+        """
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                self._follow()
+                failures = 0
+            except OffsetOutOfRangeError:
+                raise EpicrisisError(
+                    f"{self._topic} no longer has the offset to read on from: rebuild the read models from the ledger"
+                ) from None
+            except (psycopg.OperationalError, psycopg.InterfaceError, KafkaError, Unreachable, Zombie) as error:
+                failures += 1
+                log.warning("worker waits", error=type(error).__name__, attempt=failures)
+                self._stop.wait(min(BACK_OFF_SECONDS, 0.1 * 2**failures))
+
+    def _follow(self) -> None:
+        consumer = kafka_consumer(self._settings, self._group)
+        try:
+            consumer.subscribe([self._topic], listener=_Assignment(self, consumer))
+            while not self._stop.is_set():
+                polled = consumer.poll(timeout_ms=POLL_MS, max_records=BATCH)
+                records = [r for some in polled.values() for r in some if (self._names[0], r.partition) in self._held.at]
+                if records:
+                    self._batch(records)
+                self._heal()
+        finally:
+            self._held = Held({})
+            consumer.close(autocommit=False)
+
+    def assigned(self, consumer: Any, partitions: Iterable[int]) -> None:
+        """The group gave this worker partitions: take them over in the database, read on from there."""
+        numbers = list(partitions)
+        if not numbers:
+            return
+        with self._database.transaction() as cur:
+            taken = Held.take(cur, self._names, numbers)
+        self._held.at.update(taken.at)
+        for number in numbers:
+            consumer.seek(TopicPartition(self._topic, number), taken.next_offset(number))
+        log.info("partitions taken", topic=self._topic, count=len(numbers))
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """The group took partitions away."""
+        self._held.drop(list(partitions))
+
+    def _batch(self, records: Sequence[Any]) -> None:
+        upto: dict[int, int] = {}
+        opened: list[tuple[Delivered, Sealed]] = []
+        aside: list[tuple[Any, str]] = []
+        for record in records:
+            upto[record.partition] = record.offset + 1
+            try:
+                opened.append(self._decoder.envelope(record.partition, record.offset, record.key, record.value or b""))
+            except Poison as poison:
+                aside.append((record, poison.reason))
+        items = self._decoder.bodies(opened)
+        with self._database.transaction() as cur:
+            parked = run_batch(cur, self._consumers, items, self._held, upto)
+            for record, reason in aside:
+                set_aside(cur, self._topic, record.partition, record.offset, reason, record.key, record.value)
+        moved(self._held, upto)
+        for record, reason in aside:
+            log.error(
+                "record set aside", topic=self._topic, partition=record.partition, offset=record.offset, reason=reason
+            )
+        if parked:
+            self._heal_at = 0.0
+            for name, count in parked.items():
+                log.error("subjects parked", projection=name, count=count)
+            with self._database.transaction() as cur:
+                too_many(cur, list(parked))
+        if self._on_batch:
+            self._on_batch(len(items))
+
+    def _heal(self) -> None:
+        """Subjects that wait for a missing event: fetch it from the journal, apply the queue."""
+        if time.monotonic() < self._heal_at:
+            return
+        self._heal_at = time.monotonic() + HEAL_SECONDS
+        partitions = sorted({partition for _, partition in self._held.at})
+        with self._database.transaction() as cur:
+            waiting = waiting_for_gaps(cur, self._names, partitions)
+        for name, subject in waiting:
+            consumer = next(c for c in self._consumers if c.name == name)
+            retry_one(self._database, consumer, subject, self._decoder, self._missing)
+
+
+class _Assignment(ConsumerRebalanceListener):
+    def __init__(self, worker: Worker, consumer: Any) -> None:
+        self._worker, self._consumer = worker, consumer
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._worker.revoked(p.partition for p in revoked)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._worker.assigned(self._consumer, [p.partition for p in assigned])
+
+
+def retry_one(database: Database, consumer: Consumer, subject: UUID, decoder: Decoder, missing: Missing) -> int:
+    """Apply a parked subject's queue in order, as far as it goes; returns how many events still wait."""
+
+    def decode(partition: int, offset: int, value: bytes) -> Delivered:
+        return decoder.one(partition, offset, value)
+
+    with database.transaction() as cur:
+        left = retry(cur, consumer, subject, decode, missing)
+    if not left:
+        log.info("subject unparked", projection=consumer.name, subject=str(subject))
+    return left
+
+
+def journal_reader(settings: Settings, services: Iterable[str]) -> Missing:
+    """Fetches what is missing from the journals themselves."""
+    from epicrisis.journal import PostgresJournal
+
+    journals = {
+        name: PostgresJournal(name, Database(settings.dsn_for(name, "worker"), size=1, name=name)) for name in services
+    }
+
+    def missing(subject: UUID, source: str, first: int, last: int) -> list[bytes]:
+        journal = journals.get(source)
+        return journal.after(subject, first, last) if journal else []
+
+    return missing
+
+
+def kafka_consumer(settings: Settings, group: str) -> Any:
+    """A consumer that decides itself where it reads, and skips nothing."""
+    return KafkaConsumer(
+        **settings.kafka("worker"),
+        client_id="epicrisis-worker",
+        group_id=settings.group(group),
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        allow_auto_create_topics=False,
+        max_poll_records=BATCH,
+        fetch_max_bytes=8 * 1024 * 1024,
+        max_partition_fetch_bytes=2 * 1024 * 1024,
+        session_timeout_ms=10_000,
+        heartbeat_interval_ms=3_000,
+    )
+
+
+__all__ = ["Cursor", "Decoder", "Worker", "journal_reader", "retry_one"]
