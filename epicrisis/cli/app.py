@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit(0)
     except Exception as error:
         end_of_usage_error(error)
-        raise
+        unexpected(error)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -76,7 +76,18 @@ def end_of_usage_error(error: Exception) -> None:
         sys.exit(130)
 
 
-def fail(message: str) -> None:
+def unexpected(error: Exception) -> NoReturn:
+    """End with where it happened, and not with what it said: a foreign message may hold a patient's data."""
+    import traceback
+
+    kind = f"{type(error).__module__}.{type(error).__name__}"
+    if (kind.startswith(("psycopg.", "kafka.")) and "OperationalError" in kind) or isinstance(error, ConnectionError):
+        fail(f"a server does not answer ({kind}): `epicrisis doctor` says which, and what to do")
+    print(*traceback.format_tb(error.__traceback__), sep="", end="", file=sys.stderr)  # noqa: T201
+    fail(f"unexpected {kind}: a defect; report it with the lines above, which hold no data")
+
+
+def fail(message: str) -> NoReturn:
     """End with one line on stderr."""
     print(f"epicrisis: {message}", file=sys.stderr)  # noqa: T201
     sys.exit(1)

@@ -16,10 +16,13 @@ PART_COLUMNS = ("name", "state", "where", "pid")
 def up() -> None:
     """Start Kafka and PostgreSQL on this machine. May be repeated."""
     from epicrisis import local
+    from epicrisis.local.jars import cached
     from epicrisis.settings import Settings
 
     settings = Settings.read()
     began = time.monotonic()
+    if settings.local_kafka and not cached():
+        typer.echo("fetching Apache Kafka from Maven Central (45 MB, once)")
     local.up(settings)
     for part in local.status(settings):
         typer.echo(f"{part.name}: {part.state} at {part.where}")

@@ -85,3 +85,32 @@ def test_every_command_has_help(installed: Path, tmp_path: Path) -> None:
         shown = run(installed, tmp_path / "state", command, "--help")
         assert shown.returncode == 0, shown.stderr
         assert "Example: epicrisis" in shown.stdout
+
+
+def test_exit_codes_tell_wrong_usage_from_errors(installed: Path, tmp_path: Path) -> None:
+    assert run(installed, tmp_path / "state", "no-such-command").returncode == 2
+    assert run(installed, tmp_path / "state", "status", "--format", "xml").returncode == 2
+    (tmp_path / "file").touch()
+    failed = run(installed, tmp_path / "file" / "state", "up")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("epicrisis: cannot make the state folder")
+    assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("csv", "name,state,where,pid\nkafka,stopped,,\npostgres,stopped,,\n"),
+        (
+            "ndjson",
+            (
+                '{"name":"kafka","state":"stopped","where":"","pid":null}\n'
+                '{"name":"postgres","state":"stopped","where":"","pid":null}\n'
+            ),
+        ),
+    ],
+)
+def test_status_speaks_the_formats_that_programs_read(
+    form: str, expected: str, installed: Path, tmp_path: Path
+) -> None:
+    assert run(installed, tmp_path / "state", "status", "--format", form).stdout == expected
