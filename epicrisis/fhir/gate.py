@@ -12,7 +12,8 @@ One Gate per thread: it owns a scratch buffer. The compiled Structs behind it ar
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
@@ -62,7 +63,7 @@ _type_first = re.compile(rb'\A[ \t\r\n]*\{[ \t\r\n]*"resourceType"[ \t\r\n]*:[ \
 # escapes that could hide a control character or a colon: the exact look decides
 _risky = re.compile(rb"\\u(?:00[01]|003[aA])").search
 _empty = re.compile(rb"\{\}").search  # half the cost of `in` for so short a needle
-_local_references = re.compile(rb'"reference"\s*:\s*"#([^"]+)"').findall
+_ends_with_reference = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"\Z').search
 _encode_into = msgspec.json.Encoder().encode_into
 
 _ELSEWHERE = msgspec.Raw(b"0")  # stands for a resource that was checked by itself
@@ -185,7 +186,7 @@ class Gate:
                 ids.add(resource.id)
         if inside != "contained" and b"#" in raw:
             for name in _local_references(raw):
-                if name.decode() not in ids:
+                if name not in ids:
                     raise Fault("contained-missing")
 
     def _parameters(self, parameters: Any, level: int, path: str) -> None:
@@ -286,6 +287,16 @@ def _bundle_rules(kind: str, entries: list[Entry], requests: int) -> None:
             seen.add(identity)
 
 
+def _local_references(raw: bytes) -> Iterator[str]:
+    """What references of the form `#name` name. Splitting at the one letter is five times as fast as a pattern."""
+    pieces = raw.split(b"#")
+    for before, after in pairwise(pieces):
+        if before.endswith(b'"reference":"') or (before[-1:] == b'"' and _ends_with_reference(before[-200:])):
+            name = after[: after.find(b'"')]
+            if name:
+                yield name.decode()
+
+
 def _version(resource: Any) -> str:
     meta = UNSET if resource is None else getattr(resource, "meta", UNSET)
     return "" if meta is UNSET or meta.versionId is UNSET else meta.versionId
@@ -315,7 +326,7 @@ def _fault(error: Exception, raw: bytes) -> Fault:
         return Fault("not-utf8")
     if isinstance(error, msgspec.ValidationError):
         message = str(error)
-        if not message.endswith("`") and "got `" in message and "Expected `object`" in message:
+        if message.startswith("Expected `object`") and " - at " not in message:
             return Fault("not-object")
         return from_message(message)
     return Fault("bom" if raw.startswith(b"\xef\xbb\xbf") else "not-json")

@@ -19,7 +19,10 @@ _meta_third = re.compile(
 ).match
 _name = re.compile(rb'%s("(?:[^"\\]|\\.)*+")%s:%s' % ((_SPACE,) * 3)).match
 _open = re.compile(rb"%s\{" % _SPACE).match
+_close = re.compile(rb"%s\}%s\Z" % (_SPACE, _SPACE)).match
 _comma = re.compile(rb"%s," % _SPACE).match
+# msgspec drops a name given before: then there are fewer lengths than values, and they do not fit the text
+_TWICE = "the same property is given twice in one object"
 
 
 class _Meta(msgspec.Struct):
@@ -80,10 +83,12 @@ def _members(raw: bytes) -> Iterator[tuple[str, int, int]]:
             comma = _comma(raw, position)
             position = comma.end() if comma else len(raw)
         name = _name(raw, position)
-        if name is None:  # a name given twice has one length less than the text has values
-            raise Malformed("the same property is given twice in one object")
+        if name is None:
+            raise Malformed(_TWICE)
         position = name.end() + length
         yield _decode(name[1]), name.end(), position
+    if lengths and not _close(raw, position):
+        raise Malformed(_TWICE)
 
 
 def _decoded(decode: Callable[[bytes], T], raw: bytes) -> T:
