@@ -1,4 +1,4 @@
-"""`epicrisis provision | relay | work`: the roles that run as processes."""
+"""`epicrisis provision | serve | relay | work | ledger`: the roles that run as processes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ def provision() -> None:
     settings = Settings.read()
     make(settings)
     typer.echo(f"ready: {len(databases())} databases and the topic {settings.topic()}")
+
+
+@app.command(epilog="Example: epicrisis serve --port 8080 --relay")
+def serve(
+    host: Annotated[str, typer.Option(envvar="EPICRISIS_SERVE_HOST", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="EPICRISIS_SERVE_PORT", help="Where to listen.")] = 8080,
+    service: Annotated[list[str] | None, typer.Option(help="With --relay: only these services' journals.")] = None,
+    relay: Annotated[bool, typer.Option("--relay", help="Relay in this process, woken at each append.")] = False,
+) -> None:
+    """Finish what was killed in between; serve the schema registry's read-only routes, health and metrics."""
+    from epicrisis import logging
+    from epicrisis.found import services
+    from epicrisis.serve import run
+    from epicrisis.settings import Settings
+
+    logging.configure("serve")
+    run(Settings.read(), host=host, port=port, relayed=(service or list(services())) if relay else ())
 
 
 @app.command(epilog="Example: epicrisis relay --service referral")
@@ -56,6 +73,12 @@ def work(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: made.stop())
     made.run()
+
+
+@app.command(epilog="Example: epicrisis ledger")
+def ledger() -> None:
+    """Apply the log to the ledger alone, until stopped: where read models run elsewhere (`work --projection …`)."""
+    work(["ledger"])
 
 
 def _until_stopped() -> None:

@@ -1,0 +1,1 @@
+"""What listens: so far the schema registry's read-only routes, health and metrics."""
