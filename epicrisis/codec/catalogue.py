@@ -2,7 +2,8 @@
 
 Contexts are the folders of the package ``schemas``. A release is a file ``<Event>.v<N>.avsc`` beside the class; it is
 never changed afterwards. ``upcasts.py`` in the same folder lifts old bodies, one pure function a step:
-``upcasts = {("DiagnosisStaged", 1): v1_to_v2}``.
+``upcasts = {("DiagnosisStaged", 1): v1_to_v2}``. They work on plain Avro data: dicts, lists, strings, bytes, numbers; a
+datetime is a count of microseconds since 1970.
 
 Schema ids are made, not given out: the first 31 bits after the sign of the SHA-256 of the schema's Avro parsing
 canonical form (Avro 1.12, "Transforming into Parsing Canonical Form"). Every installation has the same ids.

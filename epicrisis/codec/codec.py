@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
-from epicrisis.codec.catalogue import Catalogue
+from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import Envelopes
 from epicrisis.codec.keys import DataKey
 from epicrisis.codec.sealing import body_context, seal, unseal
 from epicrisis.errors import Poison, UnknownSchema
 from epicrisis.event import Meta
-
-Plain = dict[str, Any]
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
@@ -38,8 +37,7 @@ class Codec:
         self.catalogue = catalogue
         self.dictionaries = dictionaries
         self._envelopes = Envelopes(catalogue.envelope)
-        self._writers: dict[tuple[str, int], tuple[Any, Callable[[Any], Plain]]] = {}
-        self._readers: dict[tuple[str, int], tuple[Any, Callable[[Plain], Any]]] = {}
+        self._plans: dict[tuple[str, int], _Plan] = {}
 
     def encode(self, meta: Meta, body: object, key: DataKey) -> bytes:
         """The final record value of an event: what the journal stores and the relay sends.
@@ -53,13 +51,14 @@ class Codec:
         UnknownSchema
             ``meta.type`` and ``meta.version`` are not those of a class in the catalogue.
         """
-        kind = meta.type, meta.version
-        schema, dump = self._writers.get(kind) or self._writer(kind)
+        plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
+        if plan.steps:
+            raise UnknownSchema(f"{meta.type} is not written as v{meta.version} any more: take the class's version")
         out = BytesIO()
-        schemaless_writer(out, schema, dump(body))
+        schemaless_writer(out, plan.flat, plan.dump(body))
         frame = self.dictionaries.compress(out.getvalue(), meta.stream.partition("/")[0])
         id, subject = meta.id.bytes, meta.subject.bytes
-        sealed = seal(frame, key, body_context(id, subject, meta.version, meta.type))
+        sealed = seal(frame, key, id + subject + plan.context)
         return self._envelopes.write(meta, id, subject, key.id_bytes, sealed)
 
     def open(self, value: bytes) -> Sealed:
@@ -87,47 +86,56 @@ class Codec:
             Sealed by us, yet unreadable: an unknown dictionary, too large, or not as its schema says.
         """
         meta = sealed.meta
-        kind = meta.type, meta.version
-        schema, build = self._readers.get(kind) or self._reader(kind)
-        frame = unseal(sealed.body, key, body_context(meta.id.bytes, meta.subject.bytes, meta.version, meta.type))
+        plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
+        frame = unseal(sealed.body, key, meta.id.bytes + meta.subject.bytes + plan.context)
         avro = self.dictionaries.decompress(frame)
-        source = BytesIO(avro)
         try:
-            plain: Any = schemaless_reader(source, schema, None)
-            body = build(plain)
+            if plan.steps:
+                avro = plan.lift(avro)
+            source = BytesIO(avro)
+            flat: Any = schemaless_reader(source, plan.flat, None)
+            body = plan.build(flat)
         except Exception:
             raise Poison(f"the body is not {meta.type} v{meta.version}: report this release", "bad_body") from None
         if source.tell() != len(avro):
             raise Poison(f"bytes follow the body of {meta.type} v{meta.version}: report this release", "bad_body")
         return body
 
-    def _writer(self, kind: tuple[str, int]) -> tuple[Any, Callable[[Any], Plain]]:
-        release = self.catalogue.writer(*kind)
-        known = self.catalogue.kinds[kind[0]]
-        if kind[1] != known.newest:
-            raise UnknownSchema(f"{kind[0]} is written as v{known.newest}, not v{kind[1]}: take the class's version")
-        made = release.compiled, known.shape.dump
-        self._writers[kind] = made
-        return made
-
-    def _reader(self, kind: tuple[str, int]) -> tuple[Any, Callable[[Plain], Any]]:
-        release = self.catalogue.writer(*kind)
-        known = self.catalogue.kinds[kind[0]]
-        made = (
-            release.compiled,
-            _lifting([known.upcasts[step] for step in range(kind[1], known.newest)], known.shape.build),
+    def _plan(self, type: str, version: int) -> _Plan:
+        release = self.catalogue.writer(type, version)
+        kind = self.catalogue.kinds[type]
+        plan = _Plan(
+            flat=kind.shape.flat,
+            dump=kind.shape.dump,
+            build=kind.shape.build,
+            context=body_context(version, type),
+            written=release.compiled,
+            newest=kind.releases[kind.newest].compiled,
+            steps=tuple(kind.upcasts[step] for step in range(version, kind.newest)),
         )
-        self._readers[kind] = made
-        return made
+        self._plans[type, version] = plan
+        return plan
 
 
-def _lifting(steps: list[Callable[[Plain], Plain]], build: Callable[[Plain], Any]) -> Callable[[Plain], Any]:
-    if not steps:
-        return build
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How bodies of one type and version are written and read."""
 
-    def lift(body: Plain) -> Any:
-        for step in steps:
+    flat: Any
+    dump: Callable[[Any], dict[str, Any]]
+    build: Callable[[dict[str, Any]], Any]
+    context: bytes
+    written: Any
+    newest: Any
+    steps: tuple[Upcast, ...]
+
+    def lift(self, avro: bytes) -> bytes:
+        """The same body as the newest version writes it."""
+        source, out = BytesIO(avro), BytesIO()
+        body: Any = schemaless_reader(source, self.written, None)
+        if source.tell() != len(avro):
+            raise ValueError("bytes follow the body")
+        for step in self.steps:
             body = step(body)
-        return build(body)
-
-    return lift
+        schemaless_writer(out, self.newest, body)
+        return out.getvalue()

@@ -1,6 +1,7 @@
 """The seal: AES-256-GCM (NIST SP 800-38D) under the subject's data key, a random 96-bit nonce before the ciphertext.
 
-The associated data ties a body to its event: id, subject, version, type. Moved to another event it does not open.
+The associated data ties a body to its event: id (16 bytes), subject (16 bytes), version (4 bytes, big-endian), type.
+Moved to another event, a body does not open.
 One key seals far fewer than the 2^32 messages that random nonces allow.
 """
 
@@ -17,9 +18,9 @@ NONCE = 12
 OVERHEAD = NONCE + 16
 
 
-def body_context(id: bytes, subject: bytes, version: int, type: str) -> bytes:
-    """The associated data of a body: 16 bytes event id, 16 bytes subject, 4 bytes version (big-endian), the type."""
-    return id + subject + version.to_bytes(4, "big") + type.encode()
+def body_context(version: int, type: str) -> bytes:
+    """What follows 16 bytes of event id and 16 bytes of subject in a body's associated data: version and type."""
+    return version.to_bytes(4, "big") + type.encode()
 
 
 def seal(plain: bytes, key: DataKey, context: bytes) -> bytes:
