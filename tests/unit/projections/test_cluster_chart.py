@@ -1,0 +1,154 @@
+"""The chart."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from projections.cluster_chart import Resource, projection
+from schemas.common import Coding
+from schemas.diagnosis import DiagnosisEnteredInError, DiagnosisRefuted, DiagnosisResolved
+from schemas.directory import EntryRecorded, EntryRetracted
+from schemas.inpatient_oncology import EpisodeRecorded, PatientDischarged, StayRevised
+from schemas.referral import ReferralCancelled, ReferralEnteredInError
+from schemas.registration import PatientDeathRecorded, PatientEnteredInError
+from tests.unit.projections.history import (
+    BREAST,
+    GP,
+    ONCO,
+    SUBJECT,
+    Happened,
+    admission,
+    amended,
+    at,
+    between,
+    confirmed,
+    diagnosis,
+    happened,
+    id_,
+    observation,
+    registered,
+    requested,
+    retracted,
+    revised,
+    row,
+    rows,
+    stay,
+    transfer,
+)
+
+
+def chart(*events: Happened) -> Resource:
+    found: Resource = row(projection, *events)
+    return found
+
+
+def test_a_recorded_resource_says_where_its_body_lies() -> None:
+    assert chart(happened(observation())) == Resource(
+        subject=SUBJECT,
+        resource_id=UUID(id_(41)),
+        recorded=at(0),
+        version=1,
+        retracted=False,
+        resource_type="Observation",
+        source="chart",
+        status="final",
+        category_code="vital-signs",
+        code="http://loinc.org|8302-2",
+        date="2026-03-30T10:00:00+02:00",
+        encounter_id=UUID(id_(51)),
+        clinic=GP,
+        seqs=(1,),
+    )
+
+
+def test_every_version_has_its_event_in_order() -> None:
+    found = chart(
+        happened(observation()),
+        happened(amended(status="amended"), 1, clinic=ONCO),
+        happened(retracted(version=3), 2),
+    )
+    assert (found.version, found.seqs, found.status, found.retracted) == (3, (1, 2, 3), "entered-in-error", True)
+    assert (found.recorded, found.clinic, found.code) == (at(2), GP, "http://loinc.org|8302-2")
+
+
+def test_a_retraction_may_be_the_first_that_is_heard() -> None:
+    found = chart(happened(retracted(version=1, resource=b"{}")))
+    assert (found.version, found.seqs, found.retracted, found.resource_type) == (1, (1,), True, "Observation")
+
+
+def test_a_condition_takes_its_status_from_what_happened_to_it() -> None:
+    about = {"condition_id": id_(1), "code": BREAST, "group": "oncology"}
+    resolved = happened(DiagnosisResolved(**about, clinical_status="remission"))  # type: ignore[arg-type]
+    refuted = happened(DiagnosisRefuted(**about))  # type: ignore[arg-type]
+    assert chart(happened(diagnosis())).status == "provisional"
+    assert chart(happened(diagnosis()), happened(confirmed())).status == "confirmed"
+    assert chart(happened(diagnosis()), resolved, happened(confirmed())).status == "remission"
+    assert chart(happened(diagnosis()), resolved, happened(revised())).status == "provisional"
+    assert chart(happened(diagnosis()), refuted, happened(revised())).status == "refuted"
+    found = chart(happened(diagnosis()), happened(DiagnosisEnteredInError(**about), 3))  # type: ignore[arg-type]
+    assert (found.status, found.retracted, found.version, found.recorded) == ("entered-in-error", True, 1, at(0))
+
+
+def test_facts_without_bytes_are_no_versions() -> None:
+    death = PatientDeathRecorded(patient_id=str(SUBJECT), deceased_at="")
+    found = chart(happened(registered()), happened(death), happened(PatientEnteredInError(patient_id=str(SUBJECT))))
+    assert (found.resource_type, found.version, found.seqs, found.retracted) == ("Patient", 1, (1,), True)
+
+
+def test_a_referrals_resource_follows_its_end() -> None:
+    assert chart(happened(requested())).status == "active"
+    assert chart(happened(requested()), happened(ReferralCancelled(**between(), reason=""))).status == "revoked"
+    assert chart(happened(requested()), happened(ReferralEnteredInError(**between()))).retracted
+
+
+def test_a_stays_resource_follows_the_patient() -> None:
+    home = PatientDischarged(**stay(), disposition=Coding())
+    found = chart(
+        happened(transfer()),
+        happened(StayRevised(**stay(), resource=b"{ }")),
+        happened(admission()),
+        happened(home),
+        happened(StayRevised(**stay(), resource=b"{  }")),
+    )
+    assert (found.resource_type, found.status, found.seqs) == ("Encounter", "finished", (1, 2, 5))
+
+
+@pytest.mark.parametrize(("resource", "version"), [(b"", 1), (b"{ }", 2)])
+def test_an_episode_by_mistake_is_marked_with_or_without_bytes(resource: bytes, version: int) -> None:
+    def episode(status: str, resource: bytes) -> EpisodeRecorded:
+        return EpisodeRecorded(
+            episode_id=id_(61), clinic_id=ONCO, status=status, condition_id="", referral_id="", resource=resource
+        )
+
+    found = chart(happened(episode("active", b"{}")), happened(episode("entered-in-error", resource)))
+    assert (found.resource_type, found.retracted, found.version) == ("EpisodeOfCare", True, version)
+
+
+def test_the_directory_is_charted_too() -> None:
+    entry = EntryRecorded(
+        resource_type="Practitioner",
+        resource_id=id_(9),
+        name="Dr. Who",
+        active=True,
+        specialties=(),
+        languages=(),
+        practitioner_id="",
+        organization_id="",
+        resource=b"{}",
+    )
+    gone = EntryRetracted(resource_type="Practitioner", resource_id=id_(9), resource_version=2)
+    assert chart(happened(entry)).status == "active"
+    assert (chart(happened(entry), happened(gone)).retracted, chart(happened(entry), happened(gone)).seqs) == (
+        True,
+        (1, 2),
+    )
+
+
+def test_a_resource_that_changes_hands_has_a_row_per_service() -> None:
+    as_chart = happened(observation(21, resource_type="Encounter"))
+    assert [found.source for found in rows(projection, as_chart, happened(transfer()))] == [
+        "chart",
+        "inpatient_oncology",
+    ]
