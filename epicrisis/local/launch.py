@@ -5,8 +5,8 @@ by the process that becomes the server (an exec keeps pid and start time), so th
 cannot exist, whenever its parent is killed. RECORD may be `-`: none.
 
 USER is `-`, or `UID:GID`, or `UID:GID:keep`. PostgreSQL refuses to run as root; with `keep` it keeps one right of
-root's, to pass through folders that are closed to others (CAP_DAC_OVERRIDE, Linux only): a checkout under /root
-works without opening /root to everyone.
+root's, to pass through folders that are closed to others (CAP_DAC_OVERRIDE, Linux only): a checkout under root's
+own home works without opening that home to everyone.
 """
 
 from __future__ import annotations
