@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import TypeVar
 
@@ -38,6 +38,3 @@ class Chance(Random):
     def moment(self, start: datetime, days: float) -> datetime:
         """A moment within so many days after the start, to the second."""
         return start + timedelta(seconds=int(self.random() * days * 86_400))
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
