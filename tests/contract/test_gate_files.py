@@ -48,9 +48,13 @@ def test_synthea_bundles_pass_entry_by_entry(shared_data: Path) -> None:
         for document in open_documents(path):
             checked = gate.check(document.raw)
             resources += len(checked.entries)
+            position = 0
             for entry in checked.entries:
                 assert entry.raw is not None
-                assert entry.raw in document.raw
+                position = document.raw.index(b'"resource"', position)
+                position = document.raw.index(b"{", position)
+                assert document.raw.startswith(entry.raw, position)
+                position += len(entry.raw)
                 assert entry.parsed.__class__.__name__ == entry.resource_type
                 assert entry.method
                 assert entry.url
