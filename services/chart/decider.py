@@ -45,7 +45,7 @@ Event: TypeAlias = ResourceRecorded | ResourceAmended | ResourceRetracted
 class State:
     """What later decisions need to know.
 
-    ``resource`` is the latest version itself, not a digest: it is in memory anyway, and comparing is cheaper than hashing.
+    ``resource`` is the latest version itself, not a digest: it is in memory anyway, and comparing is cheaper.
     """
 
     version: int
