@@ -133,8 +133,7 @@ class Stay:
     stages: Mapping[str, str | None] = field(default_factory=dict)
 
 
-State: TypeAlias = Stay | EpisodeRecorded
-"""A stay, or the latest version of an episode."""
+State: TypeAlias = Stay | EpisodeRecorded  # of an episode, its latest version
 
 
 def initial() -> State | None:
