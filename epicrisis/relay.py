@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -49,6 +49,14 @@ class Row(NamedTuple):
     id: UUID
     type: str
     value: bytes
+
+
+class News(NamedTuple):
+    """A slice whose tail is ahead of the relay's cursor."""
+
+    slice: int
+    cursor: int
+    tail: int
 
 
 class Leases:
@@ -117,33 +125,29 @@ class Pump:
             The broker did not acknowledge everything; what it did acknowledge is remembered.
         """
         self.leases.keep()
-        rows = self._fresh()
-        if not rows:
+        if not self.leases.epochs:
             return 0
-        acknowledged, error = self._send(rows)
-        self._move(rows[0:0] if not acknowledged else acknowledged)
+        with self._database.transaction() as cur:
+            cur.execute(_SQL["news"], {"shares": list(self.leases.epochs)})
+            news = [News(*row) for row in cur]
+            if not news:
+                return 0
+            limit = max(1, min(SLICE_LIMIT, ROUND_LIMIT // len(news)))
+            cursors = {"slices": [n.slice for n in news], "cursors": [n.cursor for n in news]}
+            cur.execute(_SQL["fresh"], {**cursors, "limit": limit})
+            rows = [Row(*row) for row in cur]
+        acknowledged, broken, error = self._send(rows)
+        read = Counter(row.slice for row in rows)
+        # A slice that was read to its end is done up to its tail, which an append to several slices sets ahead.
+        ended = {n.slice: n.tail for n in news if read[n.slice] < limit and n.slice not in broken}
+        self._move(news, acknowledged, ended)
         if error is not None:
             self._drop_producer()
             raise SendFailed(f"{self.service}: Kafka did not acknowledge ({error}); sending again from the cursor")
         return len(acknowledged)
 
-    def _fresh(self) -> list[Row]:
-        if not self.leases.epochs:
-            return []
-        with self._database.transaction() as cur:
-            cur.execute(_SQL["news"], {"shares": list(self.leases.epochs)})
-            news = cur.fetchall()
-            if not news:
-                return []
-            limit = max(1, min(SLICE_LIMIT, ROUND_LIMIT // len(news)))
-            self._cursors = dict(news)
-            cur.execute(
-                _SQL["fresh"], {"slices": [s for s, _ in news], "cursors": [p for _, p in news], "limit": limit}
-            )
-            return [Row(*row) for row in cur]
-
-    def _send(self, rows: Sequence[Row]) -> tuple[list[Row], str | None]:
-        """Send all; the rows acknowledged before the first failure of their slice, and that failure's class."""
+    def _send(self, rows: Sequence[Row]) -> tuple[list[Row], set[int], str | None]:
+        """Send all; the rows acknowledged before the first failure of their slice, the slices that failed, and why."""
         sent: list[tuple[Row, Any]] = []
         error: str | None = None
         try:
@@ -172,21 +176,24 @@ class Pump:
             else:
                 broken.add(row.slice)
                 error = error or (type(future.exception).__name__ if future.is_done else "no answer")
-        return acknowledged, error
+        return acknowledged, broken, error
 
-    def _move(self, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
-        upto: defaultdict[int, int] = defaultdict(int)
-        for row in rows:
+    def _move(self, news: Sequence[News], acknowledged: Sequence[Row], ended: Mapping[int, int]) -> None:
+        old = {n.slice: n.cursor for n in news}
+        upto = dict(old)
+        for row in acknowledged:
             upto[row.slice] = max(upto[row.slice], row.pos)
-        slices = sorted(upto)
+        for slice_, tail in ended.items():
+            upto[slice_] = max(upto[slice_], tail)
+        slices = sorted(s for s, pos in upto.items() if pos > old[s])
+        if not slices:
+            return
         with self._database.transaction() as cur:
             cur.execute(
                 _SQL["move_cursors"],
                 {
                     "slices": slices,
-                    "old": [self._cursors[s] for s in slices],
+                    "old": [old[s] for s in slices],
                     "new": [upto[s] for s in slices],
                     "shares": list(self.leases.epochs),
                     "epochs": list(self.leases.epochs.values()),

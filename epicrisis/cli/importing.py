@@ -19,7 +19,9 @@ from epicrisis.cli.output import Format, FormatOption, emit
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders: FHIR JSON or NDJSON, plain or gzip.")],
     operator: Annotated[str | None, typer.Option(help="Whose resources these are.")] = None,
-    clinic: Annotated[str | None, typer.Option(help="Which clinic sends them (operator/site, or just the site).")] = None,
+    clinic: Annotated[
+        str | None, typer.Option(help="Which clinic sends them (operator/site, or just the site).")
+    ] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Take FHIR resources in: each message wholly or not at all. Again changes nothing. Exit code 1 if any was refused.

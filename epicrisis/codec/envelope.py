@@ -191,6 +191,11 @@ def _long(number: int) -> bytes:
     rest = number << 1 if number >= 0 else ~(number << 1)
     if rest < 0x80:
         return _SHORT[rest]
+    if 0x1FFFFFFFFFFFF < rest < 0x100000000000000:  # 8 bytes: every time after 1978, all seven shifts in three steps
+        rest = rest & 0xFFFFFFF | (rest & 0xFFFFFFF0000000) << 4
+        rest = rest & 0x3FFF00003FFF | (rest & 0xFFFC0000FFFC000) << 2
+        rest = rest & 0x7F007F007F007F | (rest & 0x3F803F803F803F80) << 1
+        return (rest | 0x80808080808080).to_bytes(8, "little")
     if rest >> 64:
         raise OverflowError("a number of an envelope has at most 64 bits")
     made = bytearray()

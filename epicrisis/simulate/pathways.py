@@ -35,9 +35,8 @@ def check_up(case: Case, *, register: bool = True) -> None:
         about = illness.link(case, case.home)
         visits.prescription(case, letter, contact, disease["medication"], about)
         visits.care_plan(case, letter, ["734163000", "Care plan (record artifact)"], about)
-    case.send(
-        letter, "check-up", kind="transaction" if register or chance.odds(0.9) else chance.one(["batch", "collection"])
-    )
+    other = not register and chance.odds(0.1)
+    case.send(letter, "check-up", kind=chance.one(["batch", "collection"]) if other else "transaction")
     if wrong and chance.odds(0.4):
         case.wait(1, 200)
         letter = case.letter(case.home)
@@ -53,17 +52,14 @@ def check_up(case: Case, *, register: bool = True) -> None:
 def _late_result(case: Case) -> None:
     """A laboratory sends days after it measured; some values are corrected, a few were mistakes."""
     chance = case.chance
-    letter = case.letter(case.home)
-    result = visits.observation(case, letter, chance.one(["4548-4", "3016-3", "2276-4"]), "laboratory", None)
-    result = {"resourceType": "Observation", "id": case.id("lab")} | result
+    letter, code = case.letter(case.home), chance.one(["4548-4", "3016-3", "2276-4"])
+    result = visits.observation(case, letter, code, "laboratory", None) | {"id": case.id("lab")}
     letter.put(result)
     case.send(letter, "late-result", late=True)
     if chance.odds(0.5):
         case.wait(24 * 20, 24 * 30)
         letter = case.letter(case.home)
-        value = visits.observation(case, letter, result["code"]["coding"][0]["code"], "laboratory", None)[
-            "valueQuantity"
-        ]
+        value = visits.observation(case, letter, code, "laboratory", None)["valueQuantity"]
         status = chance.one(["corrected", "corrected", "entered-in-error"])
         letter.put(result | {"status": status, "valueQuantity": value})
         case.send(letter, "corrected-result")
@@ -144,7 +140,7 @@ def cancer(case: Case, diseases: str) -> None:
     else:
         say(letter, illness, "confirmed")
     case.send(letter, "diagnosis")
-    if chance.odds(0.25) and not fast:
+    if chance.odds(0.4) and not fast:
         case.wait(5, 48)
         second_opinion(case, illness)
     case.wait(*((0.5, 4) if fast else (24, 400)))

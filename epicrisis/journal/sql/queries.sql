@@ -40,7 +40,7 @@ WHERE e.id = ANY(%(ids)s)
 -- copy_events: the append itself
 COPY journal.event (seq, recorded, subject, id, slice, type, stream, value) FROM STDIN (FORMAT BINARY)
 
--- move_tails: tell the relays
+-- move_tails: tell the relays; not behind a slice's last event, and for appends to several slices a little ahead
 UPDATE journal.tail SET pos = currval('journal.pos') WHERE slice = ANY(%(slices)s::smallint[])
 
 -- claim: index identifiers; one that is taken already is not returned
@@ -75,7 +75,7 @@ CROSS JOIN LATERAL (
 ) AS e
 
 -- news: slices of mine whose tail is ahead of the relay's cursor
-SELECT t.slice, r.pos
+SELECT t.slice, r.pos, t.pos
 FROM journal.tail AS t
 JOIN journal.relay AS r USING (slice)
 WHERE t.pos > r.pos AND t.slice / 64 = ANY(%(shares)s::int[])

@@ -1,0 +1,71 @@
+"""How far behind the relay and the workers are: journal → log → read models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from kafka import TopicPartition
+
+from epicrisis.database import Database
+from epicrisis.errors import EpicrisisError
+from epicrisis.found import services
+from epicrisis.settings import Settings
+from epicrisis.sql import queries
+
+
+class Lag:
+    """Looks at journals and offsets, on connections of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        from epicrisis.worker import kafka_consumer
+
+        self._topic = settings.topic()
+        self._journals = {n: Database(settings.dsn_for(n, "relay"), size=1, name=n) for n in services()}
+        self._cluster = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
+        self._kafka = kafka_consumer(settings, "lag")
+
+    def relay(self) -> dict[str, int]:
+        """Per service how many slices have news that is not on the log yet."""
+        behind: dict[str, int] = {}
+        for name, database in self._journals.items():
+            with database.transaction() as cur:
+                cur.execute(queries("epicrisis.journal")["news"], {"shares": list(range(16))})
+                behind[name] = len(cur.fetchall())
+        return behind
+
+    def consumers(self) -> dict[str, int]:
+        """Per consumer how many records of the log it has not applied yet."""
+        places = [TopicPartition(self._topic, p) for p in self._kafka.partitions_for_topic(self._topic) or ()]
+        ends = {place.partition: end for place, end in self._kafka.end_offsets(places).items()}
+        behind: dict[str, int] = {}
+        with self._cluster.transaction() as cur:
+            cur.execute(queries("epicrisis.projecting")["lag"])
+            for consumer, partition, next_offset, _ in cur:
+                behind[consumer] = behind.get(consumer, 0) + max(0, ends.get(partition, 0) - next_offset)
+        return behind
+
+    def wait(self, seconds: float = 60.0, consumers: Iterable[str] = ()) -> None:
+        """Wait until everything is relayed and these consumers (default: all known) have applied it.
+
+        Raises
+        ------
+        EpicrisisError
+            It took longer.
+        """
+        wanted = set(consumers)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            behind = self.consumers() if not any(self.relay().values()) else {}
+            if behind and wanted <= behind.keys() and not any(behind.values()):
+                return
+            time.sleep(0.05)
+        raise EpicrisisError(f"still behind after {seconds:.0f} s: is there a relay and a worker? See their logs")
+
+    def close(self) -> None:
+        """Give the connections back."""
+        things: list[Any] = [*self._journals.values(), self._cluster]
+        for database in things:
+            database.close()
+        self._kafka.close()
