@@ -2,9 +2,11 @@
 SELECT
     clinic_referrals.*,
     status = 'requested' AS waiting,
-    round(
-        extract(epoch FROM coalesce(least(accepted_at, declined_at, completed_at, cancelled_at), now()) - requested_at)
-        / 3600,
-        1
-    ) AS waiting_hours
+    CASE
+        WHEN requested_at IS NOT NULL THEN
+            round(extract(epoch FROM greatest(
+                coalesce(least(accepted_at, declined_at, completed_at, cancelled_at), now()) - requested_at,
+                interval '0'
+            )) / 3600, 1)
+    END AS waiting_hours
 FROM clinic_referrals

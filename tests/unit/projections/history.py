@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -135,6 +136,11 @@ def _arrange(story: Sequence[Happened], sources: Sequence[str]) -> list[Happened
     return [next(left[source]) for source in sources]
 
 
+def fields_of(body: Any) -> dict[str, Any]:
+    """An event's facts by name."""
+    return {field.name: getattr(body, field.name) for field in dataclasses.fields(body)}
+
+
 def diagnosis(
     number: int = 1, *, group: str = "oncology", code: Coding = BREAST, verification: str = "provisional", **more: Any
 ) -> DiagnosisRecorded:
@@ -152,7 +158,7 @@ def diagnosis(
 
 def revised(number: int = 1, **more: Any) -> DiagnosisRevised:
     new = diagnosis(number, **more)
-    return DiagnosisRevised(**{name: getattr(new, name) for name in new.__slots__})
+    return DiagnosisRevised(**fields_of(new))
 
 
 def confirmed(number: int = 1) -> DiagnosisConfirmed:
@@ -174,7 +180,7 @@ def requested(number: int = 11, *, to: str = ONCO, sender: str = GP, condition: 
 
 def readdressed(number: int = 11, *, to: str, before: str) -> ReferralRevised:
     new = requested(number, to=to)
-    return ReferralRevised(**{name: getattr(new, name) for name in new.__slots__}, previous_to_clinic=before)
+    return ReferralRevised(**fields_of(new), previous_to_clinic=before)
 
 
 def between(to: str = ONCO, sender: str = GP, number: int = 11) -> dict[str, str]:
@@ -231,7 +237,7 @@ def observation(number: int = 41, **more: Any) -> ResourceRecorded:
 
 def amended(number: int = 41, version: int = 2, **more: Any) -> ResourceAmended:
     new = observation(number, **more)
-    return ResourceAmended(**{name: getattr(new, name) for name in new.__slots__}, resource_version=version)
+    return ResourceAmended(**fields_of(new), resource_version=version)
 
 
 def retracted(number: int = 41, version: int = 2, resource: bytes = b"") -> ResourceRetracted:

@@ -126,7 +126,7 @@ def test_reads_is_one_select_that_keeps_whose_row_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_frozen_and_slotted(name: str) -> None:
     for row in load(name).tables:
-        assert row.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        assert row.__dataclass_params__.frozen
         assert not hasattr(row, "__dict__") or "__slots__" in row.__dict__
 
 
@@ -137,7 +137,7 @@ def test_the_story_has_every_kind_of_a_patients_events() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(orders=two_orders())
 def test_rows_are_the_same_whichever_service_is_heard_first(
     name: str, orders: tuple[Sequence[Happened], Sequence[Happened]]
