@@ -28,7 +28,7 @@ def check_up(case: Case, *, register: bool = True) -> None:
         visits.immunization(case, letter, contact)
     if chance.odds(0.3):
         visits.bill(case, letter, contact)
-    wrong = visits.allergy(case, letter) if chance.odds(0.15) else ""
+    wrong = visits.allergy(case, letter) if chance.odds(0.15) else None
     if chance.odds(0.35):
         disease = chance.one(table("diseases")["common"])
         illness = suspect(case, letter, disease, contact, "confirmed")
@@ -40,7 +40,7 @@ def check_up(case: Case, *, register: bool = True) -> None:
     if wrong and chance.odds(0.4):
         case.wait(1, 200)
         letter = case.letter(case.home)
-        letter.delete("AllergyIntolerance", wrong)
+        visits.mistaken(letter, wrong)
         case.send(letter, "mistaken-allergy")
     if chance.odds(0.15):
         _late_result(case)
@@ -123,10 +123,12 @@ def false_alarm(case: Case, diseases: str) -> None:
     """The suspicion is ruled out, or was written into the wrong record."""
     illness, _ = suspicion(case, diseases)
     letter = case.letter(case.home)
-    if case.chance.odds(0.9):
+    if case.chance.odds(0.8):
         say(letter, illness, "refuted", "inactive")
-    else:
+    elif case.chance.odds(0.5):
         say(letter, illness, "entered-in-error")
+    else:
+        letter.delete("Condition", illness.id)
     case.send(letter, "ruled-out")
 
 

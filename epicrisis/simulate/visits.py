@@ -98,15 +98,21 @@ def immunization(case: Case, letter: Letter, contact: Json) -> None:
     letter.post(made | {"primarySource": True, "lotNumber": f"L{case.chance.digits(5)}"})
 
 
-def allergy(case: Case, letter: Letter) -> str:
-    """An allergy; returns its id."""
-    ident = case.id("allergy")
-    made: Json = {"resourceType": "AllergyIntolerance", "id": ident}
+def allergy(case: Case, letter: Letter) -> Json:
+    """An allergy, as it was sent."""
+    made: Json = {"resourceType": "AllergyIntolerance", "id": case.id("allergy")}
     made["clinicalStatus"] = hl7("allergyintolerance-clinical", "active")
     made["verificationStatus"] = hl7("allergyintolerance-verification", "confirmed")
     made |= {"code": snomed(case.chance.one(table("concepts")["allergies"])), "patient": case.subject(letter.site)}
-    letter.put(made | {"recordedDate": letter.time()})
-    return ident
+    made["recordedDate"] = letter.time()
+    letter.put(made)
+    return made
+
+
+def mistaken(letter: Letter, allergy: Json) -> None:
+    """The allergy was entered in error: then FHIR allows no clinical status (ait-2)."""
+    wrong = {key: value for key, value in allergy.items() if key != "clinicalStatus"}
+    letter.put(wrong | {"verificationStatus": hl7("allergyintolerance-verification", "entered-in-error")})
 
 
 def prescription(case: Case, letter: Letter, contact: Json, drug: list[str], reason: Json | None = None) -> None:

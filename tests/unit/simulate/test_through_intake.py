@@ -1,0 +1,102 @@
+"""The simulated cluster through the real gate, intake and deciders, on doubles in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from epicrisis.codec import Catalogue, Codec, Dictionaries, MemoryKeyStore
+from epicrisis.errors import Refused
+from epicrisis.found import services
+from epicrisis.intake.identity import Digests
+from epicrisis.intake.inbox import Message
+from epicrisis.intake.receive import Intake
+from epicrisis.journal.memory import MemoryJournal
+from epicrisis.simulate import messages
+
+
+class MemoryInbox:
+    """What intake remembers, of one thread that never dies."""
+
+    def __init__(self) -> None:
+        self.results: dict[UUID, tuple[str, dict[str, Any] | None]] = {}
+
+    def result(self, id_: UUID) -> tuple[str, dict[str, Any] | None] | None:
+        return self.results.get(id_)
+
+    def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
+        self.results[message.id] = ("received", None)
+        return set()
+
+    def finish(self, id_: UUID, result: dict[str, Any]) -> None:
+        self.results[id_] = ("refused" if "refused" in result else "done", result)
+
+    def unfinished(self, id_: UUID | None = None) -> list[Message]:
+        return []
+
+    @contextmanager
+    def watching(self, id_: UUID) -> Iterator[bool]:
+        yield True
+
+
+@pytest.fixture(scope="module")
+def outcome() -> tuple[Counter[str], list[str], list[str]]:
+    """Events by type, what was refused and should not, what should have been refused and was not."""
+    journals = {name: MemoryJournal(name) for name in services()}
+    intake = Intake(
+        services=services(),
+        journals=journals,
+        inbox=MemoryInbox(),
+        codec=Codec(Catalogue.load(), Dictionaries.load()),
+        keys=MemoryKeyStore(),
+        digests=Digests(bytes(32)),
+    )
+    refused, let_in = [], []
+    for message in messages(120, 1, mistakes=True):
+        try:
+            intake.receive(message.bundle, operator=message.operator, clinic=message.clinic, door="test")
+        except Refused as refusal:
+            if not message.expect_refused:
+                refused.append(f"{message.name}: {refusal}")
+        else:
+            if message.expect_refused:
+                let_in.append(message.name)
+    events = Counter(event.type for journal in journals.values() for _, event in journal.log)
+    return events, refused, let_in
+
+
+def test_everything_is_let_in_but_the_mistakes(outcome: tuple[Counter[str], list[str], list[str]]) -> None:
+    _, refused, let_in = outcome
+    assert refused == []
+    assert let_in == []
+
+
+def test_nearly_every_kind_of_event_happens(outcome: tuple[Counter[str], list[str], list[str]]) -> None:
+    events, _, _ = outcome
+    all_types = {
+        f"{context}.{name}"
+        for context, names in {
+            "registration": ["PatientRegistered", "PatientDetailsChanged", "PatientDeathRecorded", "PatientShared"],
+            "diagnosis": [
+                "DiagnosisRecorded", "DiagnosisRevised", "DiagnosisConfirmed", "DiagnosisStaged", "DiagnosisRefuted",
+                "DiagnosisResolved", "DiagnosisEnteredInError",
+            ],
+            "referral": [
+                "ReferralRequested", "ReferralAccepted", "ReferralDeclined", "ReferralScheduled", "ReferralCompleted",
+                "ReferralCancelled",
+            ],
+            "inpatient_oncology": [
+                "TransferRequested", "BedAssigned", "PatientAdmitted", "WardMoved", "TreatmentStageStarted",
+                "TreatmentStageFinished", "PatientDischarged", "TransferCancelled", "EpisodeRecorded",
+            ],
+            "chart": ["ResourceRecorded", "ResourceAmended", "ResourceRetracted"],
+            "directory": ["EntryRecorded"],
+        }.items()
+        for name in names
+    }  # fmt: skip
+    assert all_types - set(events) == set()
