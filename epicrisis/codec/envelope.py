@@ -93,11 +93,7 @@ class Envelopes:
             raise Poison(f"the envelope {text}: compare the record with the journal", "bad_envelope") from None
 
     def _read(self, value: bytes) -> tuple[Meta, bytes]:
-        # Where the head ends if its lengths are single bytes. If they are not, the memo has no such bytes.
-        at = 23 + (value[21] >> 1)
-        at += 1 + (value[at] >> 1)
-        at += 1 + (value[at] >> 1)
-        at += 1 + (value[at] >> 1)
+        at = _head_end(value)
         head = self._heads_read.get(value[21:at])
         if head is None:
             head, at = self._read_head(value)
@@ -171,6 +167,17 @@ class Envelopes:
         if end == at + 8:
             _remember(self._times, raw, found)
         return found, end
+
+
+def _head_end(value: bytes) -> int:
+    """Where the head ends if its lengths and its version are single bytes. If not, the memo has no such bytes."""
+    try:
+        at = 23 + (value[21] >> 1)
+        at += 1 + (value[at] >> 1)
+        at += 1 + (value[at] >> 1)
+        return at + 1 + (value[at] >> 1)
+    except IndexError:
+        return 21
 
 
 def _not_ours(value: bytes) -> Poison:

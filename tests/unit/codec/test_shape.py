@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import pytest
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from hypothesis import given
+
+from epicrisis.codec.shape import micros, moment, shape
+from epicrisis.event import event, value
+from tests.unit.codec.events import moments, objects
+
+
+@value
+class Inner:
+    word: str = ""
+    when: datetime | None = None
+
+
+@value
+class Middle:
+    inner: Inner
+    number: int
+
+
+@event(version=1)
+class Everything:
+    text: str
+    raw: bytes
+    number: int
+    share: float
+    flag: bool
+    at: datetime
+    middle: Middle
+    inner: Inner = Inner(word="x")
+    maybe: str | None = None
+    maybe_inner: Inner | None = None
+    words: tuple[str, ...] = ("a",)
+    times: tuple[datetime, ...] = ()
+    middles: tuple[Middle, ...] = ()
+    blob: bytes = b"\xff\x00"
+
+
+@event(version=1)
+class Single:
+    only: str
+
+
+def test_every_type_of_the_published_language_has_its_avro_type() -> None:
+    fields = {field["name"]: field for field in shape(Everything).schema["fields"]}
+    time = {"type": "long", "logicalType": "timestamp-micros"}
+    assert [fields[name]["type"] for name in ("text", "raw", "number", "share", "flag", "at")] == [
+        "string", "bytes", "long", "double", "boolean", time,
+    ]  # fmt: skip
+    assert fields["middle"]["type"]["name"] == "epicrisis.test_shape.Middle"
+    assert fields["middle"]["type"]["fields"][0]["type"]["name"] == "epicrisis.test_shape.Inner"
+    assert fields["inner"]["type"] == "epicrisis.test_shape.Inner"
+    assert fields["maybe"] == {"name": "maybe", "type": ["null", "string"], "default": None}
+    assert fields["times"]["type"] == {"type": "array", "items": time}
+    assert fields["inner"]["default"] == {"word": "x", "when": None}
+    assert fields["words"]["default"] == ["a"]
+    assert fields["blob"]["default"] == "\u00ff\u0000"
+    assert "default" not in fields["text"]
+
+
+@given(objects(Everything))
+def test_flat_data_is_the_same_on_the_wire_as_the_published_schema(body: Everything) -> None:
+    plan = shape(Everything)
+    flat, nested = BytesIO(), BytesIO()
+    schemaless_writer(flat, plan.flat, plan.dump(body))
+    official = parse_schema(plan.schema)
+    read: Any = schemaless_reader(BytesIO(flat.getvalue()), official, None)
+    schemaless_writer(nested, official, read)
+    assert nested.getvalue() == flat.getvalue()
+    again: Any = schemaless_reader(BytesIO(nested.getvalue()), plan.flat, None)
+    assert plan.build(again) == body
+
+
+def test_a_class_with_one_field_is_a_record_too() -> None:
+    plan = shape(Single)
+    assert plan.build(plan.dump(Single(only="x"))) == Single(only="x")
+
+
+@given(moments)
+def test_times_are_exact_to_the_microsecond(at: datetime) -> None:
+    assert moment(micros(at)) == at
+
+
+def test_a_naive_time_is_an_error() -> None:
+    with pytest.raises(TypeError):
+        micros(datetime(2026, 1, 1))
+    assert micros(datetime(1970, 1, 1, tzinfo=UTC)) == 0
+
+
+@pytest.mark.parametrize("kind", [dict, list[str], tuple[str, int], str | int, Any, complex])
+def test_a_type_outside_the_published_language_is_named(kind: Any) -> None:
+    made = dataclasses.make_dataclass("Odd", [("field", kind)], frozen=True, slots=True)
+    made.__module__ = __name__
+    with pytest.raises(TypeError, match=r"Odd\.field.*cannot be published"):
+        shape(made)
+
+
+def test_a_class_without_fields_cannot_be_published() -> None:
+    made = dataclasses.make_dataclass("Empty", [], frozen=True, slots=True)
+    with pytest.raises(TypeError, match="no fields"):
+        shape(made)
