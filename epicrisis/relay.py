@@ -176,7 +176,8 @@ class Pump:
             else:
                 broken.add(row.slice)
                 error = error or (type(future.exception).__name__ if future.is_done else "no answer")
-        return acknowledged, broken, error
+        unsent = {row.slice for row in rows[len(sent) :]}
+        return acknowledged, broken | unsent, error
 
     def _move(self, news: Sequence[News], acknowledged: Sequence[Row], ended: Mapping[int, int]) -> None:
         old = {n.slice: n.cursor for n in news}
