@@ -24,8 +24,11 @@ def main() -> None:
             want = "" if goal is None else f"{'at least' if goal > 0 else 'at most'} {abs(goal)}"
             rows.append({**row, "value": f"{value:,.0f}" if value >= 100 else f"{value:.2f}", "goal": want, "met": met})
     load = os.getloadavg()[0]
-    emit(rows, ("row", "value", "unit", "goal", "met", "note"), title=f"Python {platform.python_version()}, "
-         f"{os.cpu_count()} processors, load before the end {load:.1f}")
+    emit(
+        rows,
+        ("row", "value", "unit", "goal", "met", "note"),
+        title=f"Python {platform.python_version()}, {os.cpu_count()} processors, load before the end {load:.1f}",
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Role:
     def __init__(self, settings: Settings, *words: str) -> None:
         environment = {**os.environ, "EPICRISIS_NAMESPACE": settings.namespace, "EPICRISIS_STATE": str(settings.state)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "epicrisis", *words], env=environment, stderr=open(f"/tmp/bench-{words[0]}.log","a")
+            [sys.executable, "-m", "epicrisis", *words], env=environment, stderr=subprocess.DEVNULL
         )
         self.pid = self._process.pid
 

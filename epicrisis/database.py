@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -76,8 +76,3 @@ class Database:
         if self._open:
             self._pool.close()
             self._open = False
-
-
-def literal(text: str) -> LiteralString:
-    """SQL that was composed from this package's own declarations (table and column names), never from input."""
-    return cast(LiteralString, text)

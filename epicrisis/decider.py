@@ -73,9 +73,9 @@ class Service:
     """A bounded context: its decider and the FHIR resources it reads.
 
     ``fallback`` is the reader of the one service that keeps every resource that nobody else kept. ``identifies`` names
-    the resource types whose identifiers the service indexes, so that the same person (or practitioner, ...) sent again is
-    the same subject and conditional references can be resolved. ``share`` makes the command that lets another clinic write
-    about a subject.
+    the resource types whose identifiers the service indexes, so that the same person (or practitioner, ...) sent
+    again is the same subject and conditional references can be resolved. ``share`` makes the command that lets
+    another clinic write about a subject.
     """
 
     name: str

@@ -15,15 +15,13 @@ from epicrisis.projection import Projection
 @cache
 def services() -> dict[str, Service]:
     """Every folder of ``services/``, by name."""
-    return {name: getattr(importlib.import_module(f"services.{name}"), "service") for name in _folders("services")}
+    return {name: importlib.import_module(f"services.{name}").service for name in _folders("services")}
 
 
 @cache
 def projections() -> dict[str, Projection]:
     """Every folder of ``projections/``, by name."""
-    return {
-        name: getattr(importlib.import_module(f"projections.{name}"), "projection") for name in _folders("projections")
-    }
+    return {name: importlib.import_module(f"projections.{name}").projection for name in _folders("projections")}
 
 
 def projection(name: str) -> Projection:

@@ -127,10 +127,10 @@ def _sender(checked: Checked) -> str | None:
 
 def _ahead(paths: list[Path], limits: Limits | None, on_file: Callable[[Path], None]) -> Iterator[_Ready]:
     """Read and check in a thread of its own, a few messages ahead; the order stays."""
-    ready: queue.Queue[_Ready | None | BaseException] = queue.Queue(AHEAD)
+    ready: queue.Queue[_Ready | BaseException | None] = queue.Queue(AHEAD)
     gone = threading.Event()
 
-    def put(item: _Ready | None | BaseException) -> None:
+    def put(item: _Ready | BaseException | None) -> None:
         while not gone.is_set():
             try:
                 ready.put(item, timeout=0.2)

@@ -56,12 +56,18 @@ class Lag:
         """
         wanted = set(consumers)
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            behind = self.consumers() if not any(self.relay().values()) else {}
-            if behind and wanted <= behind.keys() and not any(behind.values()):
+        while True:
+            relay, behind = self.relay(), self.consumers()
+            if behind and wanted <= behind.keys() and not any((*relay.values(), *behind.values())):
                 return
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.05)
-        raise EpicrisisError(f"still behind after {seconds:.0f} s: is there a relay and a worker? See their logs")
+        late = ", ".join(f"{name} {n}" for name, n in {**relay, **behind}.items() if n)
+        raise EpicrisisError(
+            f"still behind after {seconds:.0f} s ({late or 'nobody follows'}): is there a relay and a worker? See
+            their logs"
+        )
 
     def close(self) -> None:
         """Give the connections back."""

@@ -1,8 +1,9 @@
 """The relay: pumps a journal to the log. It moves bytes; duplicates are allowed, gaps and loss are not.
 
-Relays share a journal's slices by lease, a share (64 slices) at a time. Per slice a cursor follows ``pos``, whose order is
-the order of commits, and moves only over the prefix that the broker has acknowledged, and only while the lease's epoch
-is still this relay's. On any unexpected send error the producer is closed, a new one made, and the cursor read again.
+Relays share a journal's slices by lease, a share (64 slices) at a time. Per slice a cursor follows ``pos``, whose
+order is the order of commits, and moves only over the prefix that the broker has acknowledged, and only while the
+lease's epoch is still this relay's. On any unexpected send error the producer is closed, a new one made, and the
+cursor read again.
 """
 
 from __future__ import annotations

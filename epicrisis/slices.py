@@ -13,7 +13,8 @@ from epicrisis.event import SLICES
 @lru_cache(maxsize=65_536)
 def slice_of(subject: UUID) -> int:
     """The slice of a subject, 0..1023: as Kafka's default partitioner would hash the key (the subject's 16 bytes)."""
-    return (murmur2(subject.bytes) & 0x7FFFFFFF) % SLICES
+    hashed: int = murmur2(subject.bytes)
+    return (hashed & 0x7FFFFFFF) % SLICES
 
 
 def partition_of(slice_: int, partitions: int) -> int:

@@ -136,10 +136,15 @@ class Worker:
     def _follow(self) -> None:
         consumer = kafka_consumer(self._settings, self._group)
         try:
+            # Joined before the topic's metadata are there, a group would share out nothing, and not notice for minutes.
+            if not consumer.partitions_for_topic(self._topic):
+                raise Unreachable(f"{self._topic} cannot be read: is it there (`epicrisis provision`), and allowed?")
             consumer.subscribe([self._topic], listener=_Assignment(self, consumer))
             while not self._stop.is_set():
                 polled = consumer.poll(timeout_ms=POLL_MS, max_records=BATCH)
-                records = [r for some in polled.values() for r in some if (self._names[0], r.partition) in self._held.at]
+                records = [
+                    r for some in polled.values() for r in some if (self._names[0], r.partition) in self._held.at
+                ]
                 if records:
                     self._batch(records)
                 self._heal()
@@ -205,7 +210,7 @@ class Worker:
             retry_one(self._database, consumer, subject, self._decoder, self._missing)
 
 
-class _Assignment(ConsumerRebalanceListener):
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
     def __init__(self, worker: Worker, consumer: Any) -> None:
         self._worker, self._consumer = worker, consumer
 
@@ -256,7 +261,8 @@ def kafka_consumer(settings: Settings, group: str) -> Any:
         max_poll_records=BATCH,
         fetch_max_bytes=8 * 1024 * 1024,
         max_partition_fetch_bytes=2 * 1024 * 1024,
-        session_timeout_ms=10_000,
+        metadata_max_age_ms=30_000,
+        session_timeout_ms=15_000,
         heartbeat_interval_ms=3_000,
     )
 

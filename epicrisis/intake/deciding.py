@@ -111,6 +111,9 @@ def _read(
             raise Refused(f"{where}: {refusal}") from None
         if item.resource_type == "Patient":
             members.add((item.subject, message.operator))
+    for some in addressed.values():
+        # What reports on another resource (a Task, a staging Observation) may stand before it in the Bundle.
+        some.sort(key=lambda a: not a.to.keeps)
     for subject, clinic in sorted(shared, key=lambda pair: (pair[0].bytes, pair[1])):
         if registry.share is not None:
             to = registry.share(subject, clinic)

@@ -53,7 +53,9 @@ class Inbox(Protocol):
         ...
 
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
-        """Keep a message and occupy its subjects; where some are busy, nothing is kept: whose messages they wait for."""
+        """Keep a message and occupy its subjects; where some are busy, nothing is kept: whose messages they wait
+        for.
+        """
         ...
 
     def finish(self, id_: UUID, result: dict[str, Any]) -> None:

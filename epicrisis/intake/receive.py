@@ -1,9 +1,9 @@
 """Receive a message: gate, resolve, record, decide everything, then append service by service.
 
-There is no transaction across the services' databases. So the sealed original is recorded first, its subjects are occupied
-(one message at a time writes to a subject), everything is decided before the first append, and every append is one
-transaction with event ids made from message and service. Killed in between, the message is finished by whoever finds it
-next; sent again, it gets the first answer.
+There is no transaction across the services' databases. So the sealed original is recorded first, its subjects are
+occupied (one message at a time writes to a subject), everything is decided before the first append, and every append
+is one transaction with event ids made from message and service. Killed in between, the message is finished by
+whoever finds it next; sent again, it gets the first answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from epicrisis import logging
@@ -73,18 +72,13 @@ class Intake:
         self._identifying = {
             kind: (service, journals[service.name]) for service in self._services for kind in service.identifies
         }
-        self._owning = {
-            kind: (service, journals[service.name]) for service in self._services for kind in service.reads
-        }
         self._identity = next(journals[s.name] for s in self._services if s.share is not None)
 
     def check(self, raw: bytes) -> Checked:
         """The gate alone, for whoever runs it ahead of `receive`."""
         return self._gate.check(raw)
 
-    def receive(
-        self, raw: bytes, *, operator: str, clinic: str, door: str, checked: Checked | None = None
-    ) -> Receipt:
+    def receive(self, raw: bytes, *, operator: str, clinic: str, door: str, checked: Checked | None = None) -> Receipt:
         """Take a message in, wholly or not at all.
 
         Raises
@@ -155,10 +149,14 @@ class Intake:
             operator=operator,
             digests=self._digests,
             identifying=self._identifying,
-            owning=self._owning,
+            keeping=self._keeping,
             identity=self._identity,
         )
         return resolver, resolver.resolve()
+
+    def _keeping(self, kind: str) -> list[Journal]:
+        """The journals that may keep resources of a type: of those who read it, and of the fallback."""
+        return [self._journals[s.name] for s in self._services if kind in s.reads or s.fallback is not None]
 
     def _occupy(self, message: Message, subjects: set[UUID]) -> bool:
         """Record the message and occupy its subjects, waiting for the living, finishing for the dead."""
@@ -211,12 +209,15 @@ class Intake:
         self._inbox.finish(message.id, {"resources": receipt.resources, "events": dict(receipt.events)})
         return receipt
 
-    def _decide(
-        self, message: Message, resolver: Resolver, items: list[Item]
-    ) -> Callable[[], dict[str, Decided]]:
+    def _decide(self, message: Message, resolver: Resolver, items: list[Item]) -> Callable[[], dict[str, Decided]]:
         def decide() -> dict[str, Decided]:
             return decide_all(
-                message, resolver, items, services=self._services, journals=self._journals, codec=self._codec,
+                message,
+                resolver,
+                items,
+                services=self._services,
+                journals=self._journals,
+                codec=self._codec,
                 keys=self._keys,
             )
 

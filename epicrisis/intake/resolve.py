@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -50,7 +50,11 @@ class Item:
 
 
 class Resolver:
-    """Resolves one message of one operator. ``identifying`` maps resource types to who indexes their identifiers."""
+    """Resolves one message of one operator.
+
+    ``identifying`` maps resource types to who indexes their identifiers, ``keeping`` to the journals that may keep
+    them; ``identity`` knows who may write about whom.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class Resolver:
         operator: str,
         digests: Digests,
         identifying: Finder,
-        owning: Finder,
+        keeping: Callable[[str], Sequence[Journal]],
         identity: Journal,
     ) -> None:
         self._checked = checked
@@ -68,7 +72,7 @@ class Resolver:
         self._operator = operator
         self._digests = digests
         self._identifying = identifying
-        self._owning = owning
+        self._keeping = keeping
         self._identity = identity
         self._known: dict[str, str] = {}
         self._items: dict[str, Item] = {}
@@ -128,7 +132,14 @@ class Resolver:
             at = resource_id(self._operator, kind, own_id)
         else:
             at = local_id(self._message, entry.index)
-        return Item(entry.index, kind, method, own_id, entry.parsed, entry.raw or b"", at,
+        return Item(
+            entry.index,
+            kind,
+            method,
+            own_id,
+            entry.parsed,
+            entry.raw or b"",
+            at,
             if_none_exist=entry.if_none_exist is not None,
         )
 
@@ -161,8 +172,8 @@ class Resolver:
                 item.resource_id, item.found_by = found.pop(), "identifier"
             elif found:
                 raise Refused(
-                    f"{self._entry}: the identifiers of this {item.resource_type} belong to {len(found)} different ones: "
-                    "correct them, or have the records merged first"
+                    f"{self._entry}: the identifiers of this {item.resource_type} belong to {len(found)} different
+                    ones: " "correct them, or have the records merged first"
                 )
             elif item.resource_type == "Patient":
                 item.resource_id = local_id(self._message, item.index)
@@ -216,7 +227,7 @@ class Resolver:
             if _UUID(own_id) and self._identity.members([UUID(own_id)]):
                 return UUID(own_id)
             raise Unresolved("a reference names a Patient that is not known here: send the Patient first", self._entry)
-        if _UUID(own_id) and kind in self._owning and self._owning[kind][1].known([f"{kind}/{own_id}"]):
+        if _UUID(own_id) and self._stream(kind, f"{kind}/{own_id}") is not None:
             return UUID(own_id)
         return resource_id(operator, kind, own_id)
 
@@ -226,8 +237,8 @@ class Resolver:
         system, bar, value = token.rpartition("|")
         if kind not in self._identifying or len(terms) != 1 or not bar:
             raise Malformed(
-                f"a conditional reference must be Type?identifier=system|value, of {', '.join(sorted(self._identifying))}",
-                self._entry,
+                f"a conditional reference must be Type?identifier=system|value, of {',
+                '.join(sorted(self._identifying))}", self._entry,
             )
         for item in self._items.values():
             if item.resource_type == kind and (system, value) in identifiers(item.parsed):
@@ -266,10 +277,18 @@ class Resolver:
         """Of a deletion, which has no resource: the subject whose stream it is."""
         if item.resource_type in self._identifying:
             return item.resource_id
-        found = self._owning[item.resource_type][1].known([item.reference]) if item.resource_type in self._owning else {}
-        if item.reference not in found:
+        found = self._stream(item.resource_type, item.reference)
+        if found is None:
             raise Malformed(f"there is no such {item.resource_type} to delete", f"{self._entry}.request.url")
-        return found[item.reference]
+        return found
+
+    def _stream(self, kind: str, stream: str) -> UUID | None:
+        """The subject of a stream, in whichever service may keep resources of this type."""
+        for journal in self._keeping(kind):
+            found = journal.known([stream])
+            if found:
+                return found[stream]
+        return None
 
     def _is_member(self, subject: UUID) -> bool:
         return (subject, self._operator) in self._identity.members([subject])

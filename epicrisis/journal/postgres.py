@@ -137,7 +137,5 @@ class PostgresJournal:
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:
         with self._database.transaction() as cur:
-            cur.execute(
-                _SQL["after"], {"slice": slice_of(subject), "subject": subject, "first": first, "last": last}
-            )
+            cur.execute(_SQL["after"], {"slice": slice_of(subject), "subject": subject, "first": first, "last": last})
             return [value for (value,) in cur]

@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from epicrisis.database import literal
 from epicrisis.projection import Projection, Scope, Table
+from epicrisis.sql import literal
 
 _CLINIC = "clinic_id = current_setting('epicrisis.clinic', true)"
 
@@ -49,7 +49,7 @@ def _grant(
     )
     if projection.scope is not Scope.CLINIC:
         return
-    mine = sql.SQL(_CLINIC)
+    mine: sql.Composable = sql.SQL(_CLINIC)
     if table.shared:
         first = sql.Identifier(projection.schema, next(iter(projection.tables.values())).name)
         mine = sql.SQL("EXISTS (SELECT FROM {} AS own WHERE own.subject = {}.subject)").format(first, name)

@@ -16,7 +16,9 @@ Cursor = psycopg.Cursor[Any]
 
 @dataclass(slots=True)
 class Delivered:
-    """One event at its place in the log. ``body`` is None where nobody needs it; ``problem`` says why it can't be read."""
+    """One event at its place in the log. ``body`` is None where nobody needs it; ``problem`` says why it can't be
+    read.
+    """
 
     partition: int
     offset: int
@@ -53,4 +55,3 @@ class Consumer(Protocol):
 
 
 QUEUED = "queued"
-

@@ -38,7 +38,8 @@ class ProjectionFollower:
         for store in self._stores.values():
             store.prepare(cur)
         for name, wanted in keys.items():
-            self._stores[name].load(cur, wanted, rows)
+            if wanted:
+                self._stores[name].load(cur, wanted, rows)
         before = dict(rows)
         failures = self._fold(planned, rows, counts)
         changed: defaultdict[str, dict[Key, Any]] = defaultdict(dict)

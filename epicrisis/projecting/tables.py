@@ -33,7 +33,9 @@ class TableStore:
         self._copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(stage_name, _list(names))
         change = [c for c in names if c not in key]
         settings = [
-            sql.SQL("{c} = t.{c} + EXCLUDED.{c}" if c in table.sums else "{c} = EXCLUDED.{c}").format(c=sql.Identifier(c))
+            sql.SQL("{c} = t.{c} + EXCLUDED.{c}" if c in table.sums else "{c} = EXCLUDED.{c}").format(
+                c=sql.Identifier(c)
+            )
             for c in change
         ]
         action = sql.SQL("UPDATE SET ") + sql.SQL(", ").join(settings) if settings else sql.SQL("NOTHING")
@@ -51,9 +53,7 @@ class TableStore:
                 (self._schema, self.table.name),
             )
             self._types = dict(cur.fetchall())
-            self._select = sql.SQL(
-                "SELECT {} FROM unnest({}) AS wanted ({}) JOIN {} AS t USING ({})"
-            ).format(
+            self._select = sql.SQL("SELECT {} FROM unnest({}) AS wanted ({}) JOIN {} AS t USING ({})").format(
                 sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(c)) for c in self.columns),
                 sql.SQL(", ").join(sql.SQL("%s::" + self._types[c] + "[]") for c in self.table.key),
                 _list(self.table.key),

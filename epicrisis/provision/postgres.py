@@ -8,12 +8,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from epicrisis.database import literal
 from epicrisis.found import projections, services, text_of
 from epicrisis.projecting.ddl import create_projection
 from epicrisis.provision import grants
 from epicrisis.settings import Settings
-from epicrisis.sql import ddl
+from epicrisis.sql import ddl, literal
 
 OTHER = ("intake", "cluster", "keys")
 
@@ -68,7 +67,9 @@ def _roles(admin: psycopg.Connection[Any], settings: Settings) -> None:
         command = "ALTER" if role in there else "CREATE"
         admin.execute(
             sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {}").format(
-                sql.SQL(literal(command)), sql.Identifier(role), sql.Literal(settings.secret(f"role.{name}", create=True))
+                sql.SQL(literal(command)),
+                sql.Identifier(role),
+                sql.Literal(settings.secret(f"role.{name}", create=True)),
             )
         )
 
@@ -110,9 +111,7 @@ def _apply(
                     reader=settings.role("reader"),
                     auditor=settings.role("auditor"),
                 )
-                connection.execute(
-                    "INSERT INTO epicrisis.applied VALUES (%s, now()) ON CONFLICT DO NOTHING", (key,)
-                )
+                connection.execute("INSERT INTO epicrisis.applied VALUES (%s, now()) ON CONFLICT DO NOTHING", (key,))
 
 
 def drop(settings: Settings) -> None:

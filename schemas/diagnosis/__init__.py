@@ -1,7 +1,8 @@
 """Diagnosis: the way of a FHIR Condition from first suspicion to confirmation, stage and outcome.
 
-Streams are ``Condition/<id>``. ``resource`` is the FHIR Condition, byte for byte. ``group`` is the diagnosis group by the
-policy of the service (``oncology``, ``other``, ...). Every event carries what its readers need: they look nothing up.
+Streams are ``Condition/<id>``. ``resource`` is the FHIR Condition, byte for byte. ``group`` is the diagnosis group
+by the policy of the service (``oncology``, ``other``, ...). Every event carries what its readers need: they look
+nothing up.
 """
 
 from __future__ import annotations

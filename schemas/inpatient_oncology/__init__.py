@@ -1,8 +1,8 @@
 """Inpatient oncology: a stay from the request for transfer to discharge, with its stages of treatment.
 
-Streams are ``Encounter/<id>`` (a stay) and ``EpisodeOfCare/<id>``. ``clinic_id`` is the clinic that the patient comes to
-(``operator/site``). ``resource`` is the FHIR resource that said so, byte for byte, kept by the event that brought it; the
-Tasks of the stages of treatment are kept by ``chart``: here they are facts.
+Streams are ``Encounter/<id>`` (a stay) and ``EpisodeOfCare/<id>``. ``clinic_id`` is the clinic that the patient
+comes to (``operator/site``). ``resource`` is the FHIR resource that said so, byte for byte, kept by the event that
+brought it; the Tasks of the stages of treatment are kept by ``chart``: here they are facts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Referral: one clinic asks another to see, treat or advise on a patient (FHIR ServiceRequest, Task for its progress).
 
 Streams are ``ServiceRequest/<id>``. Every event names both clinics (``operator/site``), so that either side's worklist
-can be kept without looking anything up. The Tasks that report progress are kept by ``chart``: here they are facts. ``to_clinic`` is empty while a request is addressed to nobody.
+can be kept without looking anything up. The Tasks that report progress are kept by ``chart``: here they are facts.
+``to_clinic`` is empty while a request is addressed to nobody.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Registration: who the patient is. Streams are ``Patient/<subject>``.
 
-``resource`` is the FHIR Patient, byte for byte; it is empty in events that only state a fact of a resource which another
-event of the same message keeps. Names and dates are what a clinic's roster shows; they are sealed with the rest.
+``resource`` is the FHIR Patient, byte for byte; it is empty in events that only state a fact of a resource which
+another event of the same message keeps. Names and dates are what a clinic's roster shows; they are sealed with the
+rest.
 """
 
 from __future__ import annotations

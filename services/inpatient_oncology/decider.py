@@ -242,7 +242,12 @@ def _request(command: RequestTransfer, stay: Stay | None) -> Sequence[Event]:
         raise Refused("the stay was cancelled and cannot be taken up again: request a new one")
     if stay.status != "requested" and transfer.clinic_id != stay.clinic_id:
         raise Refused(f"{_WHERE[stay.status]}: for another clinic request another transfer")
-    return [StayRevised(stay_id=stay.stay_id, clinic_id=transfer.clinic_id, resource=transfer.resource)]
+    left = stay.clinic_id if stay.clinic_id != transfer.clinic_id else ""
+    return [
+        StayRevised(
+            stay_id=stay.stay_id, clinic_id=transfer.clinic_id, previous_clinic_id=left, resource=transfer.resource
+        )
+    ]
 
 
 def _episode(episode: EpisodeRecorded, latest: EpisodeRecorded | None) -> Sequence[Event]:

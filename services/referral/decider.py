@@ -213,6 +213,7 @@ def _request(command: RequestReferral, state: State | None) -> Sequence[Event]:
             referral_id=state.referral_id,
             from_clinic=state.from_clinic,
             to_clinic=to_clinic,
+            previous_to_clinic=state.to_clinic if state.to_clinic != to_clinic else "",
             purpose=command.purpose,
             text=command.text,
             priority=command.priority,

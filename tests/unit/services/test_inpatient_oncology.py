@@ -127,7 +127,8 @@ def test_a_cancelled_stay_is_not_taken_up_again() -> None:
 
 def test_the_clinic_can_change_only_before_admission() -> None:
     other = newer("planned", clinic="mayo/onco")
-    given(service, REQUESTED).when(other).then(StayRevised(stay_id="s1", clinic_id="mayo/onco", resource=b"v2"))
+    moved = StayRevised(stay_id="s1", clinic_id="mayo/onco", previous_clinic_id=REQUESTED.clinic_id, resource=b"v2")
+    given(service, REQUESTED).when(other).then(moved)
     given(service, REQUESTED, ADMITTED).when(other).then_refused("request another transfer")
 
 
