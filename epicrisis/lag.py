@@ -65,8 +65,8 @@ class Lag:
             time.sleep(0.05)
         late = ", ".join(f"{name} {n}" for name, n in {**relay, **behind}.items() if n)
         raise EpicrisisError(
-            f"still behind after {seconds:.0f} s ({late or 'nobody follows'}): is there a relay and a worker? See
-            their logs"
+            f"still behind after {seconds:.0f} s ({late or 'nobody follows'}): "
+            "is there a relay and a worker? See their logs"
         )
 
     def close(self) -> None:

@@ -172,8 +172,8 @@ class Resolver:
                 item.resource_id, item.found_by = found.pop(), "identifier"
             elif found:
                 raise Refused(
-                    f"{self._entry}: the identifiers of this {item.resource_type} belong to {len(found)} different
-                    ones: " "correct them, or have the records merged first"
+                    f"{self._entry}: the identifiers of this {item.resource_type} belong to {len(found)} "
+                    "different ones: correct them, or have the records merged first"
                 )
             elif item.resource_type == "Patient":
                 item.resource_id = local_id(self._message, item.index)
@@ -236,10 +236,8 @@ class Resolver:
         token = terms.get("identifier", [""])[0]
         system, bar, value = token.rpartition("|")
         if kind not in self._identifying or len(terms) != 1 or not bar:
-            raise Malformed(
-                f"a conditional reference must be Type?identifier=system|value, of {',
-                '.join(sorted(self._identifying))}", self._entry,
-            )
+            kinds = ", ".join(sorted(self._identifying))
+            raise Malformed(f"a conditional reference must be Type?identifier=system|value, of {kinds}", self._entry)
         for item in self._items.values():
             if item.resource_type == kind and (system, value) in identifiers(item.parsed):
                 return item.resource_id
