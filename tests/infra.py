@@ -161,6 +161,7 @@ def containers(scratch: Path) -> Iterator[dict[str, Any]]:
         )
         broker.with_kwargs(entrypoint=["bash", "-c"]).with_command([KAFKA_START])
         stack.enter_context(broker)
+        wait_until_it_listens(broker, kafka_port)
         found = {
             "state": scratch,
             "kafka_bootstrap": f"{host}:{kafka_port}",
@@ -170,6 +171,14 @@ def containers(scratch: Path) -> Iterator[dict[str, Any]]:
         }
         wait_until_both_let_us_in(Settings(**found))
         yield found
+
+
+def wait_until_it_listens(container: Any, port: int, seconds: float = 90) -> None:
+    """Asks inside the container: outside, the engine's proxy takes connections before anybody listens behind it."""
+    deadline = time.monotonic() + seconds
+    while container.exec(["bash", "-c", f": < /dev/tcp/127.0.0.1/{port}"]).exit_code:
+        assert time.monotonic() < deadline, "the Kafka container does not listen"
+        time.sleep(0.2)
 
 
 def wait_until_both_let_us_in(settings: Settings, seconds: float = 90) -> None:
