@@ -1,0 +1,284 @@
+"""Builders for tests of the kernel: subjects, journal events, a log in memory, probe projections, small clusters."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import psycopg
+
+from epicrisis.assembly import codec
+from epicrisis.codec import DataKey, KeyStore
+from epicrisis.database import Database
+from epicrisis.event import Meta, event_type, event_version
+from epicrisis.journal import Append, NewEvent
+from epicrisis.projecting.ddl import create_projection
+from epicrisis.projecting.delivery import Consumer
+from epicrisis.projection import Projection, Scope
+from epicrisis.provision import drop, postgres, provision
+from epicrisis.settings import Settings
+from epicrisis.slices import slice_of
+from epicrisis.worker import Decoder, Worker
+from schemas.chart import ResourceRecorded
+from schemas.common import Coding
+
+START = datetime(2026, 3, 1, 8, tzinfo=UTC)
+NO_CODE = Coding(system="", code="", display="")
+
+
+@contextmanager
+def own_namespace(servers: dict[str, Any], *, kafka: bool = True) -> Iterator[Settings]:
+    """A provisioned installation of a test module's own, dropped at the end."""
+    settings = Settings(**servers, namespace=f"t_{secrets.token_hex(4)}")
+    (provision if kafka else postgres.provision)(settings)
+    try:
+        yield settings
+    finally:
+        (drop if kafka else postgres.drop)(settings)
+        settings.forget_secrets()
+
+
+def subject_in(slice_: int) -> UUID:
+    """A new subject that falls into this slice."""
+    while slice_of(subject := uuid4()) != slice_:
+        pass
+    return subject
+
+
+def new_events(subject: UUID, first: int, count: int, stream: str = "", type_: str = "chart.Test") -> list[NewEvent]:
+    """Events for a journal, numbered from ``first``; their values name subject and seq."""
+    return [
+        NewEvent(uuid4(), seq, stream or f"Patient/{subject}", type_, START, f"{subject}/{seq}".encode())
+        for seq in range(first, first + count)
+    ]
+
+
+def append_of(subject: UUID, expected: int, count: int, stream: str = "") -> Append:
+    """The next ``count`` events of a subject."""
+    return Append(subject, expected, new_events(subject, expected + 1, count, stream))
+
+
+def wait_until(happened: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """Poll until it happened; the time limit only ends a test that would never end."""
+    deadline = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    """Run ``work(0..count-1)`` at the same time; the first error of any of them is raised."""
+    errors: list[BaseException] = []
+    together = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        try:
+            together.wait()
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+# A log in memory
+
+
+class Record(NamedTuple):
+    """What a Kafka consumer yields, as far as the worker looks at it."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class MemoryLog:
+    """One partition of the log, filled by hand. ``seqs`` counts per subject and service as a journal would."""
+
+    def __init__(self, keys: KeyStore, partition: int = 0) -> None:
+        self.keys = keys
+        self.partition = partition
+        self.records: list[Record] = []
+        self.values: dict[tuple[UUID, str], list[bytes]] = {}
+        self._now = START
+
+    def add(self, subject: UUID, body: Any, *, clinic: str = "charite/gyn", withheld: bool = False) -> Record:
+        """The subject's next event, journalled and (unless ``withheld``) put on the log."""
+        source = event_type(body).split(".")[0]
+        past = self.values.setdefault((subject, source), [])
+        self._now += timedelta(seconds=1)
+        meta = Meta(
+            id=uuid4(),
+            type=event_type(body),
+            version=event_version(body),
+            source=source,
+            operator=clinic.split("/")[0],
+            clinic=clinic,
+            subject=subject,
+            seq=len(past) + 1,
+            stream=f"Observation/{subject}",
+            effective=self._now,
+            recorded=self._now,
+        )
+        key: DataKey = self.keys.for_subjects([subject])[subject]
+        value = codec().encode(meta, body, key)
+        past.append(value)
+        if withheld:
+            return Record(self.partition, -1, subject.bytes, value)
+        return self.put(subject.bytes, value)
+
+    def put(self, key: bytes | None, value: bytes | None) -> Record:
+        """Any record."""
+        record = Record(self.partition, len(self.records), key, value)
+        self.records.append(record)
+        return record
+
+    def missing(self, subject: UUID, source: str, first: int, last: int) -> list[bytes]:
+        """The journal behind it."""
+        return self.values.get((subject, source), [])[first - 1 : last]
+
+
+def note(text: str = "final", *, date: str = "", code: str = "") -> ResourceRecorded:
+    """An event for the probe."""
+    return ResourceRecorded(
+        resource_type="Observation",
+        resource_id="o",
+        status=text,
+        category=NO_CODE,
+        code=Coding(system="", code=code, display=""),
+        date=date,
+        encounter_id="",
+        resource=b"{}",
+    )
+
+
+# Probe projections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """Every event that was applied to a subject, in order: any double, gap or inversion shows."""
+
+    subject: UUID
+    trail: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many events each clinic sent."""
+
+    clinic: str
+    events: int
+
+
+class Probe:
+    """A projection whose function fails when it is told to: ``broken`` holds statuses that raise."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.broken: set[str] = set()
+        self.odd: dict[str, Any] = {}
+        self.projection = Projection(name=f"probe_{secrets.token_hex(3)}", version=1, scope=Scope.CLUSTER)
+        declare_trail = self.projection.table(key=("subject",))
+        declare_trail(Trail)
+        self.projection.counter(key=("clinic",), sums=("events",), name="counts")(Count)
+        self.projection.on(ResourceRecorded, Trail)(self._trail)
+        self.projection.count(ResourceRecorded, Count)(lambda event, meta: [Count(clinic=meta.clinic, events=1)])
+        name = self.projection.name
+        tables = (
+            f"CREATE TABLE {name} (subject uuid PRIMARY KEY, trail text NOT NULL, number int NOT NULL);"
+            "CREATE TABLE counts (clinic text, events bigint NOT NULL, shard smallint, PRIMARY KEY (clinic, shard))"
+        )
+        with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
+            connection.execute(f'SET ROLE "{settings.role("owner")}"')
+            create_projection(
+                connection,
+                self.projection,
+                tables=tables,
+                reads=None,
+                worker=settings.role("worker"),
+                reader=settings.role("reader"),
+                auditor=settings.role("auditor"),
+            )
+
+    def _trail(self, row: Trail | None, event: ResourceRecorded, meta: Meta) -> Trail:
+        if event.status in self.broken:
+            raise LookupError(f"the probe was told to fail: {event.status}")
+        row = row or Trail(subject=meta.subject, trail="", number=0)
+        number = self.odd.get(event.status, meta.seq)
+        return replace(row, trail=f"{row.trail}{event.status};", number=number)
+
+
+def trails(settings: Settings, probe: Probe) -> dict[UUID, tuple[str, bool]]:
+    """Per subject the trail, and whether the read view calls it incomplete."""
+    with psycopg.connect(settings.dsn_for("cluster", "auditor")) as connection:
+        rows = connection.execute(f"SELECT subject, trail, incomplete FROM read.{probe.projection.name}")
+        return {subject: (trail, incomplete) for subject, trail, incomplete in rows}
+
+
+def counted(settings: Settings, probe: Probe) -> dict[str, int]:
+    """The counter, by clinic."""
+    with psycopg.connect(settings.dsn_for("cluster", "auditor")) as connection:
+        return dict(connection.execute(f"SELECT clinic, events FROM read.{probe.projection.name}_counts").fetchall())
+
+
+# A worker without Kafka
+
+
+class Desk:
+    """A worker that is handed its records: what the consumer group would do, the test does."""
+
+    def __init__(self, settings: Settings, log: MemoryLog, consumers: Sequence[Consumer]) -> None:
+        self.log = log
+        self.consumers = list(consumers)
+        self.database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
+        self.decoder = Decoder(codec(), log.keys, self.consumers)
+        self.worker = Worker(
+            settings,
+            self.consumers,
+            database=self.database,
+            decoder=self.decoder,
+            missing=log.missing,
+        )
+        self.at = 0
+
+    def seek(self, _: Any, offset: int) -> None:
+        """What the worker asks of its consumer."""
+        self.at = offset
+
+    def take(self) -> int:
+        """Be given the partition; where the worker wants to read on."""
+        self.worker.assigned(self, [self.log.partition])
+        return self.at
+
+    def deliver(self, records: Iterable[Record]) -> None:
+        """One batch."""
+        self.worker._batch(list(records))
+
+    def follow(self, batch: int = 100) -> None:
+        """Take the partition and read to its end."""
+        for at in range(self.take(), len(self.log.records), batch):
+            self.deliver(self.log.records[at : at + batch])
+
+    def heal(self) -> None:
+        """What the worker does now and then: fetch what is missing."""
+        self.worker._heal_at = 0.0
+        self.worker._heal()
+
+    def close(self) -> None:
+        self.database.close()
