@@ -2,6 +2,7 @@
 
     EpicrisisError
     ├── SettingsError              something is missing or wrong in the settings
+    ├── CatalogueError             event classes and released schemas do not agree
     ├── Unreachable                a server does not answer
     ├── Refused                    the input was understood, and may not be
     │   └── Malformed              the input could not be understood
@@ -30,6 +31,10 @@ class EpicrisisError(Exception):
 
 class SettingsError(EpicrisisError):
     """A setting is missing or wrong: set the variable that the message names, then start again."""
+
+
+class CatalogueError(EpicrisisError):
+    """The event classes and their released schemas do not agree: see `epicrisis schema check`."""
 
 
 class Unreachable(EpicrisisError):

@@ -21,6 +21,8 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.roles",
     "epicrisis.cli.importing",
     "epicrisis.cli.reading",
+    "epicrisis.cli.schema",
+    "epicrisis.cli.demo",
     "epicrisis.cli.simulate",
 )
 

@@ -31,14 +31,15 @@ def up() -> None:
 
 @app.command(epilog="Example: epicrisis down")
 def down() -> None:
-    """Stop Kafka and PostgreSQL on this machine. What they stored stays."""
+    """Stop Kafka and PostgreSQL on this machine, and the roles beside them. What they stored stays."""
     from epicrisis import local
+    from epicrisis.local import roles
     from epicrisis.settings import Settings
 
     settings = Settings.read()
-    before = [part for part in local.status(settings) if part.state == "running"]
+    before = roles.down(settings) + [part.name for part in local.status(settings) if part.state == "running"]
     local.down(settings)
-    typer.echo(f"stopped: {', '.join(part.name for part in before)}" if before else "nothing was running")
+    typer.echo(f"stopped: {', '.join(before)}" if before else "nothing was running")
 
 
 @app.command(epilog="Example: epicrisis status --format json")

@@ -26,16 +26,12 @@ from fastavro.schema import parse_schema, to_parsing_canonical_form
 
 from epicrisis.codec.compatibility import incompatibilities
 from epicrisis.codec.shape import Shape, shape
-from epicrisis.errors import EpicrisisError, UnknownSchema
+from epicrisis.errors import CatalogueError, UnknownSchema
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 ENVELOPE = "envelope"
 _RELEASE = re.compile(r"(\w+)\.v([1-9][0-9]*)\.avsc")
-
-
-class CatalogueError(EpicrisisError):
-    """The classes and the released schemas do not agree: `epicrisis schema check` names the places."""
 
 
 def schema_id(schema: Any) -> int:
