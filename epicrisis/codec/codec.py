@@ -30,7 +30,8 @@ class Codec:
     """Writes and reads record values. Share one between threads.
 
     Value: 0x00, the envelope's schema id (4 bytes, big-endian), the envelope in Avro. Its body: Avro, compressed with
-    zstd (with the dictionary for the resource type, the stream's part before "/"), sealed under the subject's key.
+    zstd (with the dictionary for the resource type, the stream's part before "/"), a byte for the resource's layout
+    before it, sealed under the subject's key.
     """
 
     def __init__(self, catalogue: Catalogue, dictionaries: Dictionaries) -> None:

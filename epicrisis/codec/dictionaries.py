@@ -16,8 +16,7 @@ from typing import Any
 
 import zstandard
 
-from epicrisis.codec.catalogue import CatalogueError
-from epicrisis.errors import Poison, Refused
+from epicrisis.errors import CatalogueError, Poison, Refused
 
 FOLDER = Path(__file__).with_name("dictionaries")
 

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from epicrisis.codec.catalogue import CatalogueError, Release
+from epicrisis.codec.catalogue import Release
 from epicrisis.codec.shape import micros, moment
-from epicrisis.errors import Poison, UnknownSchema
+from epicrisis.errors import CatalogueError, Poison, UnknownSchema
 from epicrisis.event import Meta
 
 SCHEMA_ID = 1822176698

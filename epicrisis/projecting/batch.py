@@ -13,6 +13,17 @@ from epicrisis.projecting.positions import Positions
 from epicrisis.sql import queries
 
 _SQL = queries("epicrisis.projecting")
+TAKEN_OVER = "another worker has taken over one of this worker's partitions"
+UNWRITABLE = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,  # e.g. a key too long for its index
+    AttributeError,
+    ArithmeticError,
+    TypeError,
+    ValueError,
+)
+"""What a row raises that cannot be written: its own fault, however often it is tried."""
 
 
 class Held:
@@ -50,6 +61,7 @@ def run_batch(
     Zombie
         Somebody else has taken one of these partitions over: roll back and give it up.
     """
+    _hold(cur, consumers, held, upto)
     positions = Positions.load(cur, [c.name for c in consumers], {i.meta.subject for i in items})
     parked: Counter[str] = Counter()
     shard = min(upto) if upto else 0
@@ -65,6 +77,14 @@ def run_batch(
     positions.save(cur)
     _move(cur, consumers, held, upto)
     return +parked
+
+
+def _hold(cur: Cursor, consumers: Sequence[Consumer], held: Held, upto: Mapping[int, int]) -> None:
+    """Lock the offsets first: a retry that empties a queue comes before this batch or after it, never in between."""
+    cur.execute(_SQL["hold_all"], {"consumers": [c.name for c in consumers], "partitions": list(upto)})
+    now = {(consumer, partition): epoch for consumer, partition, epoch in cur}
+    if any(now.get((c.name, p)) != held.at[c.name, p][1] for c in consumers for p in upto):
+        raise Zombie(TAKEN_OVER)
 
 
 def _move(cur: Cursor, consumers: Sequence[Consumer], held: Held, upto: Mapping[int, int]) -> None:
@@ -85,7 +105,7 @@ def _move(cur: Cursor, consumers: Sequence[Consumer], held: Held, upto: Mapping[
         },
     )
     if len(cur.fetchall()) < len(moves):
-        raise Zombie("another worker has taken over one of this worker's partitions")
+        raise Zombie(TAKEN_OVER)
 
 
 def moved(held: Held, upto: Mapping[int, int]) -> None:
@@ -96,13 +116,13 @@ def moved(held: Held, upto: Mapping[int, int]) -> None:
 
 
 def apply_or_fail(cur: Cursor, consumer: Consumer, items: Sequence[Delivered], shard: int) -> list[Failure]:
-    """Apply; where the database refuses a value, find the subject it belongs to and fail only that one."""
+    """Apply; where a row cannot be written, find the subject it belongs to and fail only that one."""
     if not items:
         return []
     try:
         with cur.connection.transaction():
             return consumer.apply(cur, items, shard)
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
+    except UNWRITABLE as error:
         subjects = list(dict.fromkeys(i.meta.subject for i in items))
         if len(subjects) == 1:
             return [

@@ -43,6 +43,8 @@ class TableStore:
             target, stage_name, _list(key), action, cols=_list(names)
         )
         self._target = target
+        self._empty_stage = sql.SQL("DELETE FROM {}").format(stage_name)
+        self._written_by: Cursor | None = None
 
     def prepare(self, cur: Cursor) -> None:
         """Learn the column types and make this connection's staging table: at the start of each transaction."""
@@ -89,6 +91,9 @@ class TableStore:
         kept = [row for row in rows.values() if row is not None]
         gone = [key for key, row in rows.items() if row is None]
         if kept:
+            if self._written_by is cur:  # a second time in one transaction (a retry, a search for a culprit)
+                cur.execute(self._empty_stage)
+            self._written_by = cur
             extra = (shard,) if self.table.sums else ()
             with cur.copy(self._copy) as copy:
                 copy.set_types([self._types[c] for c in self._names])

@@ -5,9 +5,14 @@ FROM unnest(%(consumers)s::text[]) AS consumer, unnest(%(partitions)s::int[]) AS
 ON CONFLICT DO NOTHING
 
 -- take: become the one who may move these offsets
-UPDATE projection.offset SET epoch = epoch + 1
-WHERE consumer = ANY(%(consumers)s) AND partition = ANY(%(partitions)s)
-RETURNING consumer, partition, next_offset, epoch
+WITH mine AS (
+    SELECT consumer, partition FROM projection.offset
+    WHERE consumer = ANY(%(consumers)s) AND partition = ANY(%(partitions)s)
+    ORDER BY consumer, partition FOR UPDATE
+)
+UPDATE projection.offset AS o SET epoch = o.epoch + 1
+FROM mine WHERE o.consumer = mine.consumer AND o.partition = mine.partition
+RETURNING o.consumer, o.partition, o.next_offset, o.epoch
 
 -- move: offsets forward, where nobody else has taken over
 UPDATE projection.offset AS o SET next_offset = n.new
@@ -19,6 +24,11 @@ RETURNING o.partition
 
 -- hold: keep the worker of this partition from moving while a parked subject is retried
 SELECT next_offset FROM projection.offset WHERE consumer = %(consumer)s AND partition = %(partition)s FOR UPDATE
+
+-- hold_all: keep retries and other workers out of these partitions until the batch is committed
+SELECT consumer, partition, epoch FROM projection.offset
+WHERE consumer = ANY(%(consumers)s) AND partition = ANY(%(partitions)s)
+ORDER BY consumer, partition FOR UPDATE
 
 -- positions: what these consumers have applied of these subjects
 SELECT consumer, subject, seqs FROM projection.position

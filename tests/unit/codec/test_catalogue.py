@@ -12,9 +12,9 @@ import pytest
 
 import schemas
 from epicrisis.codec import Catalogue, Codec, Dictionaries, Sealed
-from epicrisis.codec.catalogue import CatalogueError, schema_id
+from epicrisis.codec.catalogue import schema_id
 from epicrisis.codec.release import release_all
-from epicrisis.errors import Poison, UnknownSchema
+from epicrisis.errors import CatalogueError, Poison, UnknownSchema
 from tests.unit.codec.events import codec, data_key, meta_of
 
 V1 = """

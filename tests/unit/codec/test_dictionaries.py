@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epicrisis.codec import Dictionaries
-from epicrisis.codec.catalogue import CatalogueError
 from epicrisis.codec.dictionaries import FOLDER, MAX_BODY
 from epicrisis.codec.measure import measure, resources, total
-from epicrisis.errors import Poison, Refused
+from epicrisis.errors import CatalogueError, Poison, Refused
 
 SHIPPED = Dictionaries.load()
 OBSERVATION = (

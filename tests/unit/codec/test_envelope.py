@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epicrisis.codec import Catalogue
-from epicrisis.codec.catalogue import CatalogueError, Release
+from epicrisis.codec.catalogue import Release
 from epicrisis.codec.envelope import MAX_VALUE, Envelopes
-from epicrisis.errors import Poison
+from epicrisis.errors import CatalogueError, Poison
 from epicrisis.event import Meta
 from schemas.referral import ReferralAccepted
 from tests.unit.codec.events import SUBJECT, meta_of, metas
