@@ -201,7 +201,8 @@ class Probe:
         self.projection.count(ResourceRecorded, Count)(lambda event, meta: [Count(clinic=meta.clinic, events=1)])
         name = self.projection.name
         tables = (
-            f"CREATE TABLE {name} (subject uuid PRIMARY KEY, trail text NOT NULL, number int NOT NULL);"
+            f"CREATE TABLE {name} (subject uuid PRIMARY KEY, trail text NOT NULL,"
+            " number bigint NOT NULL CHECK (number < 1000000));"
             "CREATE TABLE counts (clinic text, events bigint NOT NULL, shard smallint, PRIMARY KEY (clinic, shard))"
         )
         with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:

@@ -249,7 +249,8 @@ def test_the_tail_of_a_slice_is_never_behind_its_last_event(postgres: PostgresJo
     postgres.append([append_of(subjects[0], 2, 1)])
     with psycopg.connect(dsn) as connection:
         behind = connection.execute(
-            "SELECT slice FROM journal.tail WHERE pos < (SELECT max(pos) FROM journal.event AS e WHERE e.slice = tail.slice)"
+            "SELECT slice FROM journal.tail"
+            " WHERE pos < (SELECT max(pos) FROM journal.event AS e WHERE e.slice = tail.slice)"
         ).fetchall()
     assert behind == []
 

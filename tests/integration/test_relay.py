@@ -228,7 +228,7 @@ def test_nothing_is_lost_whatever_fails(
     one = pump(broker.make)
     for _ in range(12):
         some = chance.sample(subjects, chance.randint(1, 3))
-        journal.append([append_of(s, heads[s], count := chance.randint(1, 3)) for s in some])
+        journal.append([append_of(s, heads[s], chance.randint(1, 3)) for s in some])
         heads |= {s: len(journal.after(s, 1, 999)) for s in some}
         with suppress(SendFailed):
             one.step()
