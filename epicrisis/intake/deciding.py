@@ -20,10 +20,11 @@ from epicrisis.journal import Append, History, Journal, NewEvent
 
 @dataclass(slots=True)
 class Decided:
-    """What one service appends for a message."""
+    """What one service appends for a message; ``already`` counts what it has appended before the process was killed."""
 
     appends: list[Append] = field(default_factory=list)
     members: set[tuple[UUID, str]] = field(default_factory=set)
+    already: int = 0
 
 
 @dataclass(slots=True)
@@ -42,8 +43,12 @@ def decide_all(
     journals: Mapping[str, Journal],
     codec: Codec,
     keys: KeyStore,
+    again: bool = False,
 ) -> dict[str, Decided]:
     """Per service what it appends. One refusal refuses the whole message.
+
+    ``again``: the message was begun before. A service that has its part already is not asked a second time: what it
+    would say now, it would say about its own events.
 
     Raises
     ------
@@ -53,12 +58,17 @@ def decide_all(
     addressed, members = _read(message, resolver, items, services)
     subjects = {a.subject for some in addressed.values() for a in some}
     data_keys = keys.for_subjects(subjects) if subjects else {}
-    minted = {i.resource_id for i in items if i.found_by == "new" and i.resource_type == "Patient"}
+    minted = {i.resource_id for i in items if i.found_by == "new" and i.resource_type == "Patient" and not again}
     plan: dict[str, Decided] = {}
     for service in services:
         commands = addressed.get(service.name)
         if commands:
-            plan[service.name] = _decide(service, commands, message, journals[service.name], codec, data_keys, minted)
+            journal = journals[service.name]
+            already = _already(commands, message, journal, codec) if again else 0
+            if already:
+                plan[service.name] = Decided(already=already)
+                continue
+            plan[service.name] = _decide(service, commands, message, journal, codec, data_keys, minted)
             if service.share is not None:
                 plan[service.name].members |= members
     return plan
@@ -120,6 +130,15 @@ def _read(
             addressed.setdefault(registry.name, []).append(_Addressed(subject, to, "Bundle"))
             members.add((subject, clinic.split("/")[0]))
     return addressed, members
+
+
+def _already(commands: Sequence[_Addressed], message: Message, journal: Journal, codec: Codec) -> int:
+    """How many events of this message are in the journal: all of its part, or none."""
+    wanted: dict[UUID, set[str]] = {}
+    for command in commands:
+        wanted.setdefault(command.subject, set()).add(command.to.stream)
+    streams = [some for history in journal.load(wanted).values() for some in history.streams.values()]
+    return sum(codec.open(e.value).meta.message == message.id for some in streams for e in some)
 
 
 def _decide(

@@ -71,6 +71,14 @@ class Inbox(Protocol):
         ...
 
 
+class _Busy(Exception):
+    """Rolls the recording back."""
+
+    def __init__(self, others: set[UUID]) -> None:
+        super().__init__()
+        self.others = others
+
+
 class PostgresInbox:
     """See `Inbox`; in the database ``intake``."""
 
@@ -83,6 +91,12 @@ class PostgresInbox:
             return cur.fetchone()
 
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
+        try:
+            return self._record(message, subjects)
+        except _Busy as busy:
+            return busy.others
+
+    def _record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
         wanted = sorted(subjects, key=lambda s: s.bytes)
         with self._database.transaction() as cur:
             cur.execute(
@@ -103,7 +117,7 @@ class PostgresInbox:
             cur.execute(_SQL["occupied_by"], {"message": message.id, "subjects": wanted})
             others = {id_ for (id_,) in cur}
             if others:
-                cur.connection.rollback()
+                raise _Busy(others)
             return others
 
     def finish(self, id_: UUID, result: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID
 from epicrisis import logging
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.decider import Service
-from epicrisis.errors import Conflict, Refused, TooManyConflicts
+from epicrisis.errors import Conflict, Poison, Refused, TooManyConflicts
 from epicrisis.fhir.gate import Checked, Gate
 from epicrisis.intake.deciding import Decided, decide_all
 from epicrisis.intake.identity import Digests, message_id
@@ -112,7 +112,7 @@ class Intake:
                 found = self._inbox.result(id_) if mine else None
                 if mine and (found is None or found[0] == "received") and self._occupy(message, subjects):
                     try:
-                        return self._carry_out(message, resolver, items)
+                        return self._carry_out(message, resolver, items, again=found is not None)
                     except Conflict:
                         continue
             first = self._first_answer(id_)
@@ -123,7 +123,15 @@ class Intake:
 
     def recover(self) -> int:
         """Finish what was killed in between; returns how many messages were finished."""
-        return sum(self._finish(message) for message in self._inbox.unfinished())
+        return sum(self._finish_if_possible(message) for message in self._inbox.unfinished())
+
+    def _finish_if_possible(self, message: Message) -> int:
+        """A message that cannot be finished (its patient was erased, its original is damaged) holds up no other."""
+        try:
+            return self._finish(message)
+        except Poison as problem:
+            log.error("message cannot be finished", message_id=str(message.id), reason=problem.reason)
+            return 0
 
     def _first_answer(self, id_: UUID) -> Receipt | None:
         found = self._inbox.result(id_)
@@ -178,24 +186,27 @@ class Intake:
                 return 0
             key = self._keys.by_ids([message.key])[message.key]
             checked = self._gate.check(unseal_original(message.original, key, message.id))
-            try:
-                for _ in range(TRIES):
+            for _ in range(TRIES):
+                try:
                     resolver, items = self._resolve(checked, message.id, message.operator)
-                    try:
-                        self._carry_out(message, resolver, items)
-                        break
-                    except Conflict:
-                        continue
-            except Refused:
-                pass
+                except Refused as refusal:  # what it refers to has changed since: nobody may wait for it for ever
+                    self._inbox.finish(message.id, {"refused": str(refusal)})
+                    break
+                try:
+                    self._carry_out(message, resolver, items, again=True)
+                    break
+                except Refused:
+                    break
+                except Conflict:
+                    continue
             log.info("message finished", message_id=str(message.id), operator=message.operator)
             return 1
 
-    def _carry_out(self, message: Message, resolver: Resolver, items: list[Item]) -> Receipt:
+    def _carry_out(self, message: Message, resolver: Resolver, items: list[Item], *, again: bool) -> Receipt:
         """Decide everything, then append; the result is remembered, a refusal too."""
         decide = self._decide(message, resolver, items)
         try:
-            plan = decide()
+            plan = decide(again)
         except Refused as refusal:
             self._inbox.finish(message.id, {"refused": str(refusal)})
             raise
@@ -209,8 +220,8 @@ class Intake:
         self._inbox.finish(message.id, {"resources": receipt.resources, "events": dict(receipt.events)})
         return receipt
 
-    def _decide(self, message: Message, resolver: Resolver, items: list[Item]) -> Callable[[], dict[str, Decided]]:
-        def decide() -> dict[str, Decided]:
+    def _decide(self, message: Message, resolver: Resolver, items: list[Item]) -> Callable[[bool], dict[str, Decided]]:
+        def decide(again: bool) -> dict[str, Decided]:
             return decide_all(
                 message,
                 resolver,
@@ -219,24 +230,25 @@ class Intake:
                 journals=self._journals,
                 codec=self._codec,
                 keys=self._keys,
+                again=again,
             )
 
         return decide
 
     def _append(
-        self, service: Service, decided: Decided, claims: list[Claim], decide: Callable[[], dict[str, Decided]]
+        self, service: Service, decided: Decided, claims: list[Claim], decide: Callable[[bool], dict[str, Decided]]
     ) -> int:
         """Append one service's part. Somebody else was first: read again, decide again, a bounded number of times."""
         for attempt in range(TRIES):
             if not decided.appends and not decided.members:
-                return 0
+                return decided.already
             try:
                 done = self._journals[service.name].append(decided.appends, claims, decided.members)
                 return len(done.seqs)
             except Conflict:
                 if claims or attempt == TRIES - 1:
                     raise
-                decided = decide()[service.name]
+                decided = decide(True)[service.name]
         raise AssertionError("unreachable")
 
 

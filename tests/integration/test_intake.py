@@ -1,0 +1,532 @@
+"""Intake: wholly or not at all, whoever is killed in between; on the doubles in memory and on PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from epicrisis import assembly
+from epicrisis.codec import KeyStore, MemoryKeyStore
+from epicrisis.database import Database
+from epicrisis.errors import Refused, TooManyConflicts
+from epicrisis.found import services
+from epicrisis.intake import Intake, Receipt, receive
+from epicrisis.intake.identity import Digests
+from epicrisis.intake.inbox import Inbox, Message, PostgresInbox
+from epicrisis.intake.memory import MemoryInbox
+from epicrisis.journal import Append, Appended, Journal, MemoryJournal
+from epicrisis.settings import Settings
+from tests.kernel_support import own_namespace
+
+pytestmark = pytest.mark.servers
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class House:
+    """Everything that outlives a process: journals, inbox, keys."""
+
+    journals: Mapping[str, Journal]
+    inbox: Inbox
+    keys: KeyStore
+    settings: Settings | None = None
+    own: str = field(default_factory=lambda: f"op{uuid4().hex[:8]}")
+    """An operator whom no other test knows."""
+
+    def intake(self, journals: Mapping[str, Journal] | None = None) -> Intake:
+        """A process."""
+        return Intake(
+            services=services(),
+            journals=journals or self.journals,
+            inbox=self.inbox,
+            codec=assembly.codec(),
+            keys=self.keys,
+            digests=Digests(b"k" * 32),
+            clock=lambda: NOW,
+        )
+
+    def receive(self, raw: bytes, *, operator: str = "", intake: Intake | None = None) -> Receipt:
+        operator = operator or self.own
+        return (intake or self.intake()).receive(raw, operator=operator, clinic=f"{operator}/gyn", door="test")
+
+    def events(self, *messages: UUID) -> list[tuple[Any, ...]]:
+        """What these messages have caused: source, subject, seq, id, stream, body."""
+        found = []
+        for name, journal in self.journals.items():
+            if isinstance(journal, MemoryJournal):
+                values = [event.value for _, event in journal.log]
+            else:
+                assert self.settings
+                with psycopg.connect(self.settings.dsn_for(name, name)) as connection:
+                    values = [value for (value,) in connection.execute("SELECT value FROM journal.event")]
+            for value in values:
+                sealed = assembly.codec().open(value)
+                meta = sealed.meta
+                if meta.message in messages:
+                    key = self.keys.by_ids([meta.key])[meta.key] if meta.key else None
+                    assert key
+                    body = assembly.codec().unseal(sealed, key)
+                    found.append((name, meta.subject, meta.seq, meta.id, meta.stream, body))
+        return sorted(found, key=repr)
+
+
+def in_memory() -> House:
+    return House({name: MemoryJournal(name) for name in services()}, MemoryInbox(), MemoryKeyStore())
+
+
+@pytest.fixture(scope="module")
+def cluster(servers: dict[str, Any]) -> Iterator[Settings]:
+    with own_namespace(servers, kafka=False) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def shared_parts(cluster: Settings) -> Iterator[tuple[Any, ...]]:
+    journals = assembly.journals(cluster)
+    database = Database(cluster.dsn_for("intake", "intake"), size=8)
+    keys = assembly.key_store(cluster, "intake")
+    yield journals, PostgresInbox(database), keys, cluster
+    for journal in journals.values():
+        journal._database.close()
+    database.close()
+    keys.close()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def house(request: pytest.FixtureRequest) -> House:
+    if request.param == "memory":
+        return in_memory()
+    return House(*request.getfixturevalue("shared_parts"))
+
+
+# Bundles
+
+
+def patient(own_id: str = "p1", *, number: str = "", family: str = "Meier", **more: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"resourceType": "Patient", "id": own_id, "name": [{"family": family, "given": ["Ada"]}]}
+    if number:
+        made["identifier"] = [{"system": "urn:numbers", "value": number}]
+    return made | {"birthDate": "1971-03-04"} | more
+
+
+def condition(own_id: str = "c1", verification: str = "provisional", to: str = "Patient/p1") -> dict[str, Any]:
+    return {
+        "resourceType": "Condition",
+        "id": own_id,
+        "verificationStatus": {
+            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": verification}]
+        },
+        "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "C50.4"}]},
+        "subject": {"reference": to},
+    }
+
+
+def observation(own_id: str = "o1", value: float = 1, to: str = "Patient/p1") -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "id": own_id,
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
+        "subject": {"reference": to},
+        "valueQuantity": {"value": value, "unit": "kg"},
+    }
+
+
+def bundle(*resources: dict[str, Any], delete: tuple[str, ...] = ()) -> bytes:
+    entries = [
+        {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
+        if "id" in r
+        else {"resource": r, "request": {"method": "POST", "url": r["resourceType"]}}
+        for r in resources
+    ]
+    entries += [{"request": {"method": "DELETE", "url": url}} for url in delete]
+    return json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}).encode()
+
+
+def subject_of(house: House, receipt: Receipt) -> UUID:
+    (subject,) = {e[1] for e in house.events(receipt.message) if e[0] == "registration"}
+    return subject
+
+
+# Once
+
+
+def test_the_same_message_again_gets_the_first_answer(house: House) -> None:
+    raw = bundle(patient(), condition(), observation())
+    first = house.receive(raw)
+    second = house.receive(raw)
+    assert (first.repeated, second.repeated) == (False, True)
+    assert (second.message, second.resources, dict(second.events)) == (first.message, 3, dict(first.events))
+    assert dict(first.events) == {"registration": 1, "diagnosis": 1, "chart": 1}
+    assert len(house.events(first.message)) == 3
+
+
+def test_a_message_sent_by_several_at_once_is_taken_in_once(house: House) -> None:
+    raw = bundle(patient(), condition(), observation())
+    receipts: list[Receipt] = []
+
+    def send() -> None:
+        receipts.append(house.receive(raw))
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(r.repeated for r in receipts) == [False, True, True, True]
+    assert len(house.events(receipts[0].message)) == 3
+
+
+def test_a_refused_message_leaves_nothing_and_is_refused_again(house: House) -> None:
+    house.receive(bundle(patient(), condition(verification="refuted")))
+    refused = bundle(patient("p1", family="Maier"), observation("o7"), condition(verification="confirmed"))
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"Bundle.entry\[2\]: this diagnosis was ruled out"):
+            house.receive(refused)
+    message = receive.message_id(house.own, f"{house.own}/gyn", refused)
+    assert house.events(message) == []
+    assert house.inbox.unfinished(message) == []
+    # Nobody waits for it: the patient's next message goes through.
+    assert house.receive(bundle(patient(), observation())).events == {"chart": 1}
+
+
+# Killed in between
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Dying:
+    """A journal whose process is killed at its n-th append, before the commit or right after it."""
+
+    def __init__(self, inner: Journal, countdown: list[int], after: bool) -> None:
+        self.inner, self.countdown, self.after = inner, countdown, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def append(self, appends: list[Append], *more: Any) -> Appended:
+        self.countdown[0] -= 1
+        if self.countdown[0] == 0 and not self.after:
+            raise Killed
+        done = self.inner.append(appends, *more)
+        if self.countdown[0] == 0:
+            raise Killed
+        return done
+
+
+TWO_VERSIONS = bundle(
+    patient(number="1"),
+    condition(verification="provisional"),
+    condition(verification="refuted"),
+    observation(value=1),
+    observation(value=2),
+    observation("o2", value=3),
+)
+NEW_IDS = json.dumps(
+    {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {
+                "fullUrl": "urn:uuid:00000000-0000-4000-8000-000000000001",
+                "resource": {"resourceType": "Patient", "birthDate": "1971-03-04"},
+                "request": {"method": "POST", "url": "Patient"},
+            },
+            {
+                "resource": {
+                    **{k: v for k, v in condition().items() if k != "id"},
+                    "subject": {"reference": "urn:uuid:00000000-0000-4000-8000-000000000001"},
+                },
+                "request": {"method": "POST", "url": "Condition"},
+            },
+            {
+                "resource": {
+                    **{k: v for k, v in observation().items() if k != "id"},
+                    "subject": {"reference": "urn:uuid:00000000-0000-4000-8000-000000000001"},
+                },
+                "request": {"method": "POST", "url": "Observation"},
+            },
+        ],
+    }
+).encode()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before-commit", "after-commit"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("raw", [TWO_VERSIONS, NEW_IDS], ids=["two-versions", "new-ids"])
+@pytest.mark.parametrize("by", ["recovery", "repeat"])
+def test_a_message_whose_process_was_killed_is_finished_as_if_nothing_had_happened(
+    house: House, raw: bytes, at: int, after: bool, by: str
+) -> None:
+    undisturbed = in_memory()
+    expected = undisturbed.receive(raw, operator=house.own)
+    countdown = [at]
+    dying = {name: Dying(journal, countdown, after) for name, journal in house.journals.items()}
+    with pytest.raises(Killed):
+        house.receive(raw, intake=house.intake(dying))
+    if by == "recovery":
+        assert house.intake().recover() == 1
+        assert house.intake().recover() == 0
+    receipt = house.receive(raw)
+    assert receipt.repeated
+    assert house.events(receipt.message) == undisturbed.events(expected.message)
+    assert dict(receipt.events) == dict(expected.events)
+    assert house.inbox.unfinished(receipt.message) == []
+
+
+def test_a_message_about_a_patient_whose_process_was_killed_is_finished_by_the_next_one(house: House) -> None:
+    house.receive(bundle(patient()))
+    first, second = bundle(condition(), observation()), bundle(observation("o2"))
+    countdown = [2]
+    dying = {name: Dying(journal, countdown, False) for name, journal in house.journals.items()}
+    with pytest.raises(Killed):
+        house.receive(first, intake=house.intake(dying))
+    receipt = house.receive(second)
+    earlier = house.receive(first)
+    assert earlier.repeated
+    seqs = {e[2] for m in (receipt, earlier) for e in house.events(m.message) if e[0] == "chart"}
+    assert seqs == {1, 2}
+    assert next(e[2] for e in house.events(earlier.message) if e[0] == "chart") == 1, "the first came first"
+
+
+# Waiting
+
+
+def test_a_message_about_a_busy_patient_waits_for_its_turn(house: House) -> None:
+    house.receive(bundle(patient()))
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(Dying):
+        def append(self, appends: list[Append], *more: Any) -> Appended:
+            inside.set()
+            assert go_on.wait(10)
+            return self.inner.append(appends, *more)
+
+    slow = {name: Slow(journal, [0], False) for name, journal in house.journals.items()}
+    first, second = bundle(observation("o1")), bundle(observation("o2"))
+    receipts: dict[str, Receipt] = {}
+    one = threading.Thread(target=lambda: receipts.update(first=house.receive(first, intake=house.intake(slow))))
+    one.start()
+    assert inside.wait(10)
+    two = threading.Thread(target=lambda: receipts.update(second=house.receive(second)))
+    two.start()
+    two.join(0.3)
+    assert "second" not in receipts
+    go_on.set()
+    one.join(10)
+    two.join(10)
+    order = [e[2] for name in ("first", "second") for e in house.events(receipts[name].message)]
+    assert order == [1, 2]
+
+
+def test_whoever_waits_too_long_is_told_to_send_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(receive, "TRIES", 2)
+    subject = subject_of(house, house.receive(bundle(patient())))
+    busy = uuid4()
+    key = house.keys.for_subjects([subject])[subject]
+    house.inbox.record(
+        Message(
+            id=busy, received=NOW, operator=house.own, clinic="x/y", door="t", key=key.id, original=b"not read: watched"
+        ),
+        [subject],
+    )
+    with house.inbox.watching(busy) as mine:
+        assert mine
+        with pytest.raises(TooManyConflicts):
+            house.receive(bundle(observation()))
+    house.inbox.finish(busy, {"resources": 0, "events": {}})
+    assert house.receive(bundle(observation())).events == {"chart": 1}
+
+
+# Who is who
+
+
+def test_the_same_person_by_identifier_is_the_same_subject(house: House) -> None:
+    first = house.receive(bundle(patient("p1", number="77")))
+    second = house.receive(bundle(patient("other-id", number="77", family="Maier")))
+    assert subject_of(house, first) == subject_of(house, second)
+    third = house.receive(bundle(observation(to="Patient/other-id")))
+    assert {e[1] for e in house.events(third.message)} == {subject_of(house, first)}
+
+
+def test_an_identifier_of_another_operator_is_another_person(house: House) -> None:
+    first = house.receive(bundle(patient("p1", number="77")))
+    second = house.receive(bundle(patient("p1", number="77")), operator=f"{house.own}x")
+    assert subject_of(house, first) != subject_of(house, second)
+
+
+def test_identifiers_of_two_different_patients_are_refused(house: House) -> None:
+    house.receive(bundle(patient("p1", number="1")))
+    house.receive(bundle(patient("p2", number="2")))
+    both = patient("p3", identifier=[{"system": "urn:numbers", "value": v} for v in ("1", "2")])
+    with pytest.raises(Refused, match="belong to 2 different ones"):
+        house.receive(bundle(both))
+    taken = patient("p1", identifier=[{"system": "urn:numbers", "value": v} for v in ("1", "2")])
+    with pytest.raises(Refused, match="belongs to another one"):
+        house.receive(bundle(taken))
+
+
+def test_two_messages_that_register_the_same_person_at_once_make_one_subject(house: House) -> None:
+    raws = [bundle(patient(f"p{n}", number="5"), observation(f"o{n}", to=f"Patient/p{n}")) for n in range(4)]
+    receipts: list[Receipt] = []
+    errors: list[BaseException] = []
+
+    def send(raw: bytes) -> None:
+        try:
+            receipts.append(house.receive(raw))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=send, args=(raw,)) for raw in raws]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    events = house.events(*(r.message for r in receipts))
+    assert len({e[1] for e in events}) == 1
+    for name in ("registration", "chart"):
+        seqs = sorted(e[2] for e in events if e[0] == name)
+        assert seqs == list(range(1, len(seqs) + 1))
+    assert sum(e[0] == "chart" for e in events) == 4
+
+
+# Whose patient it is
+
+
+def request_to(other: str) -> dict[str, Any]:
+    def clinic(name: str) -> dict[str, Any]:
+        return {"identifier": {"system": "urn:epicrisis:clinic", "value": name}}
+
+    return {
+        "resourceType": "ServiceRequest",
+        "id": "r1",
+        "status": "active",
+        "intent": "order",
+        "code": {"text": "Second opinion"},
+        "subject": {"reference": "Patient/p1"},
+        "performer": [clinic(f"{other}/onco")],
+    }
+
+
+def test_another_operators_patient_is_refused_until_a_referral_shares_it(house: House) -> None:
+    other = f"{house.own}x"
+    subject = subject_of(house, house.receive(bundle(patient())))
+    theirs = bundle(observation("theirs", to=f"Patient/{subject}"))
+    with pytest.raises(Refused, match="belongs to another operator"):
+        house.receive(theirs, operator=other)
+    # A request of their own opens nothing either.
+    forged = {**request_to(other), "subject": {"reference": f"Patient/{subject}"}}
+    with pytest.raises(Refused, match="belongs to another operator"):
+        house.receive(bundle(forged), operator=other)
+    shared = house.receive(bundle(request_to(other)))
+    assert dict(shared.events) == {"registration": 1, "referral": 1}
+    receipt = house.receive(theirs, operator=other)
+    assert {e[1] for e in house.events(receipt.message)} == {subject}
+    with pytest.raises(Refused, match="belongs to another operator"):
+        house.receive(theirs, operator=f"{house.own}y")
+
+
+def test_another_operator_can_delete_nothing_of_ours(house: House) -> None:
+    other = f"{house.own}x"
+    subject = subject_of(house, house.receive(bundle(patient(), condition())))
+    for url in ("Condition/c1", f"Patient/{subject}", "Patient/p1"):
+        raw = bundle(delete=(url,))
+        with suppress(Refused):
+            house.receive(raw, operator=other)
+        assert house.events(receive.message_id(other, f"{other}/gyn", raw)) == []
+
+
+def test_a_recorded_message_that_is_refused_later_keeps_nobody_waiting(house: House) -> None:
+    """Between its recording and its recovery, its two identifiers came to belong to two different patients."""
+    both = patient("p3", identifier=[{"system": "urn:numbers", "value": v} for v in ("1", "2")])
+    raw, countdown = bundle(both), [1]
+    dying = {name: Dying(journal, countdown, False) for name, journal in house.journals.items()}
+    with pytest.raises(Killed):
+        house.receive(raw, intake=house.intake(dying))
+    house.receive(bundle(patient("p1", number="1")))
+    house.receive(bundle(patient("p2", number="2")))
+    house.intake().recover()
+    message = receive.message_id(house.own, f"{house.own}/gyn", raw)
+    assert house.inbox.unfinished(message) == []
+    with pytest.raises(Refused, match="belong to 2 different ones"):
+        house.receive(raw)
+
+
+def test_a_message_that_cannot_be_finished_holds_up_no_other(house: House) -> None:
+    damaged, key = uuid4(), house.keys.for_subjects([uuid4()])
+    for one in key.values():
+        house.inbox.record(
+            Message(
+                id=damaged, received=NOW, operator=house.own, clinic="x/y", door="t", key=one.id, original=b"short"
+            ),
+            [],
+        )
+    raw, countdown = bundle(patient(), observation()), [2]
+    dying = {name: Dying(journal, countdown, False) for name, journal in house.journals.items()}
+    with pytest.raises(Killed):
+        house.receive(raw, intake=house.intake(dying))
+    assert house.intake().recover() == 1
+    assert house.receive(raw).repeated
+    house.inbox.finish(damaged, {"resources": 0, "events": {}})
+
+
+# References
+
+
+def test_a_urn_uuid_that_is_not_in_the_message_is_refused(house: House) -> None:
+    dangling = bundle(observation(to="urn:uuid:00000000-0000-4000-8000-00000000dead"))
+    with pytest.raises(Refused, match=r"Bundle.entry\[0\]: a reference names a resource that is not in this message"):
+        house.receive(dangling)
+
+
+def test_a_patient_who_is_not_known_yet_is_refused_and_may_be_sent_again(house: House) -> None:
+    raw = bundle(observation())
+    with pytest.raises(Refused, match="send the Patient first"):
+        house.receive(raw)
+    house.receive(bundle(patient()))
+    assert house.receive(raw).events == {"chart": 1}
+
+
+def test_a_conditional_reference_is_resolved_or_refused(house: House) -> None:
+    subject = subject_of(house, house.receive(bundle(patient(number="9"))))
+    receipt = house.receive(bundle(observation(to="Patient?identifier=urn:numbers|9")))
+    (event,) = house.events(receipt.message)
+    assert event[1] == subject
+    assert f"Patient/{subject}".encode() in event[5].resource
+    with pytest.raises(Refused, match="matches no Patient known here"):
+        house.receive(bundle(observation("o2", to="Patient?identifier=urn:numbers|10")))
+    with pytest.raises(Refused, match="must be Type"):
+        house.receive(bundle(observation("o3", to="Patient?name=Meier")))
+
+
+def test_a_deletion_means_entered_in_error(house: House) -> None:
+    house.receive(bundle(patient(), condition(), observation()))
+    receipt = house.receive(bundle(delete=("Condition/c1", "Observation/o1", "Patient/p1")))
+    assert sorted(type(e[5]).__name__ for e in house.events(receipt.message)) == [
+        "DiagnosisEnteredInError",
+        "PatientEnteredInError",
+        "ResourceRetracted",
+    ]
+    with pytest.raises(Refused, match="no such Condition"):
+        house.receive(bundle(delete=("Condition/unknown",)))
+
+
+def test_what_was_sent_is_kept_byte_for_byte_but_for_its_references(house: House) -> None:
+    raw = b'{"resourceType":"Observation","id":"o1","status":"final","code":{"text":"x"},'
+    raw += b'"subject":{"reference":"Patient/p1"}, "valueQuantity" : {"value":1.10}}'
+    subject = subject_of(house, house.receive(bundle(patient())))
+    (event,) = house.events(house.receive(raw).message)
+    assert event[5].resource == raw.replace(b"Patient/p1", f"Patient/{subject}".encode())
