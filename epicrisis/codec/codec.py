@@ -14,9 +14,14 @@ from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import Envelopes
 from epicrisis.codec.keys import DataKey
+from epicrisis.codec.layout import AS_SENT, pack, unpack
 from epicrisis.codec.sealing import body_context, seal, unseal
 from epicrisis.errors import Poison, UnknownSchema
 from epicrisis.event import Meta
+
+RESOURCE = "resource"
+"""The field of a body that holds a FHIR resource as it was sent."""
+_BYTE = [bytes([n]) for n in range(256)]
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
@@ -55,9 +60,12 @@ class Codec:
         plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
         if plan.steps:
             raise UnknownSchema(f"{meta.type} is not written as v{meta.version} any more: take the class's version")
+        flat, layout = plan.dump(body), AS_SENT
+        if raw := flat.get(RESOURCE):
+            flat[RESOURCE], layout = pack(raw)
         out = BytesIO()
-        schemaless_writer(out, plan.flat, plan.dump(body))
-        frame = self.dictionaries.compress(out.getvalue(), meta.stream.partition("/")[0])
+        schemaless_writer(out, plan.flat, flat)
+        frame = _BYTE[layout] + self.dictionaries.compress(out.getvalue(), meta.stream.partition("/")[0])
         id, subject = meta.id.bytes, meta.subject.bytes
         sealed = seal(frame, key, id + subject + plan.context)
         return self._envelopes.write(meta, id, subject, key.id_bytes, sealed)
@@ -89,12 +97,14 @@ class Codec:
         meta = sealed.meta
         plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
         frame = unseal(sealed.body, key, meta.id.bytes + meta.subject.bytes + plan.context)
-        avro = self.dictionaries.decompress(frame)
+        layout, avro = frame[0] if frame else AS_SENT, self.dictionaries.decompress(frame[1:])
         try:
             if plan.steps:
                 avro = plan.lift(avro)
             source = BytesIO(avro)
             flat: Any = schemaless_reader(source, plan.flat, None)
+            if layout != AS_SENT:
+                flat[RESOURCE] = unpack(flat[RESOURCE], layout)
             body = plan.build(flat)
         except Exception:
             raise Poison(f"the body is not {meta.type} v{meta.version}: report this release", "bad_body") from None

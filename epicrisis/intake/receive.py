@@ -17,7 +17,7 @@ from uuid import UUID
 from epicrisis import logging
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.decider import Service
-from epicrisis.errors import Conflict, Poison, Refused, TooManyConflicts
+from epicrisis.errors import Conflict, KeyLost, Poison, Refused, TooManyConflicts
 from epicrisis.fhir.gate import Checked, Gate
 from epicrisis.intake.deciding import Decided, decide_all
 from epicrisis.intake.identity import Digests, message_id
@@ -96,7 +96,10 @@ class Intake:
         for _ in range(TRIES):
             resolver, items = self._resolve(checked, id_, operator)
             subjects = {item.subject for item in items if item.subject is not None}
-            keys = self._keys.for_subjects(subjects or {id_})
+            try:
+                keys = self._keys.for_subjects(subjects or {id_})
+            except KeyLost:
+                raise Refused("this patient's record was erased: nothing more may be written about it") from None
             main = _main_subject(items) or id_
             key = keys.get(main) or self._keys.for_subjects([main])[main]
             message = Message(
@@ -184,7 +187,9 @@ class Intake:
             found = self._inbox.result(message.id)
             if not mine or found is None or found[0] == "done":
                 return 0
-            key = self._keys.by_ids([message.key])[message.key]
+            key = self._keys.by_ids([message.key]).get(message.key)
+            if key is None:
+                raise KeyLost
             checked = self._gate.check(unseal_original(message.original, key, message.id))
             for _ in range(TRIES):
                 try:

@@ -147,15 +147,15 @@ def test_an_unknown_type_or_version_is_an_unknown_schema_and_is_not_quoted() -> 
 
 
 def test_bytes_behind_a_body_are_poison() -> None:
-    plain = CODEC.dictionaries.decompress(_frame(RECORDED))
+    plain = CODEC.dictionaries.decompress(_frame(RECORDED)[1:])
     with pytest.raises(Poison, match="bytes follow"):
-        CODEC.unseal(sealed_by(CODEC.dictionaries.compress(plain + b"x")), KEY)
+        CODEC.unseal(sealed_by(b"\x00" + CODEC.dictionaries.compress(plain + b"x")), KEY)
 
 
 def test_a_body_that_does_not_follow_its_schema_is_poison() -> None:
     for plain in (b"", b"\x01", b"\xff" * 40):
         with pytest.raises(Poison, match="report this release"):
-            CODEC.unseal(sealed_by(CODEC.dictionaries.compress(plain)), KEY)
+            CODEC.unseal(sealed_by(b"\x00" + CODEC.dictionaries.compress(plain)), KEY)
 
 
 def test_a_sealed_body_that_is_no_frame_is_poison() -> None:
