@@ -45,6 +45,10 @@ class Table:
     sums: tuple[str, ...] = ()
     shared: bool = False
 
+    def key_of(self, row: Any) -> Key:
+        """The key of a row."""
+        return tuple([getattr(row, column) for column in self.key])
+
     @property
     def columns(self) -> tuple[str, ...]:
         return tuple(f.name for f in dataclasses.fields(self.row))
@@ -185,6 +189,11 @@ class Projection:
             found = self._by_type[type_] = tuple(self.handlers.get(type_, ())), general
         return found
 
+    def touches(self, type_: str) -> bool:
+        """Whether any function is called for this event type."""
+        own, general = self.handlers_of(type_)
+        return bool(own or general)
+
     def plan(self, event: Any, meta: Meta) -> list[Step]:
         """What this event will touch: per function the keys (or, of a counter, the increments)."""
         own, general = self.handlers_of(meta.type)
@@ -204,7 +213,7 @@ def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta]
     return rows
 
 
-def apply(steps: Iterable[Step], meta: Meta, rows: dict[Place, Any], counts: dict[Place, Any]) -> None:
+def apply(steps: Iterable[Step], meta: Meta, rows: dict[Place, Any], counts: dict[Place, Count]) -> None:
     """Apply one event, in memory: the one fold that live workers, rebuild and replay share.
 
     ``rows`` maps (table, key) to the row or None; a place that is not in it counts as absent. ``counts`` collects
@@ -226,23 +235,43 @@ def apply(steps: Iterable[Step], meta: Meta, rows: dict[Place, Any], counts: dic
                 _add_up(step.handler.table, increment, counts)
 
 
-def _add_up(table: Table, increment: Any, counts: dict[Place, Any]) -> None:
-    place = (table.name, tuple([getattr(increment, c) for c in table.key]))
-    old = counts.get(place)
-    if old is not None:
-        sums = {c: getattr(old, c) + getattr(increment, c) for c in table.sums}
-        increment = dataclasses.replace(increment, **sums)
-    counts[place] = increment
+class Count:
+    """What one key of a counter adds up to: the first increment, and the sums of all."""
+
+    __slots__ = ("_first", "_table", "sums")
+
+    def __init__(self, table: Table, first: Any) -> None:
+        self._table, self._first = table, first
+        self.sums = [getattr(first, column) for column in table.sums]
+
+    def add(self, increment: Any) -> None:
+        """One more."""
+        for at, column in enumerate(self._table.sums):
+            self.sums[at] += getattr(increment, column)
+
+    def row(self) -> Any:
+        """The increment that does the same as all of them."""
+        return dataclasses.replace(self._first, **dict(zip(self._table.sums, self.sums, strict=True)))
+
+
+def _add_up(table: Table, increment: Any, counts: dict[Place, Count]) -> None:
+    place = (table.name, table.key_of(increment))
+    count = counts.get(place)
+    if count is None:
+        counts[place] = Count(table, increment)
+    else:
+        count.add(increment)
 
 
 def fold(projection: Projection, history: Iterable[tuple[Any, Meta]]) -> Mapping[str, list[Any]]:
     """The rows of every table after this history of one subject: ``{table name: [row, ...]}``, by key."""
     rows: dict[Place, Any] = {}
-    counts: dict[Place, Any] = {}
+    counts: dict[Place, Count] = {}
     for event, meta in history:
         apply(projection.plan(event, meta), meta, rows, counts)
     result: dict[str, list[Any]] = {table.name: [] for table in projection.tables.values()}
-    for (name, _), row in sorted({**rows, **counts}.items(), key=lambda item: repr(item[0])):
+    totals = {place: count.row() for place, count in counts.items()}
+    for (name, _), row in sorted({**rows, **totals}.items(), key=lambda item: repr(item[0])):
         if row is not None:
             result[name].append(row)
     return result

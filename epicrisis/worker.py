@@ -175,7 +175,7 @@ class Worker:
         for record in records:
             upto[record.partition] = record.offset + 1
             try:
-                opened.append(self._decoder.envelope(record.partition, record.offset, record.key, record.value or b""))
+                opened.append(self._decoder.envelope(record.partition, record.offset, record.key or b"", record.value or b""))
             except Poison as poison:
                 aside.append((record, poison.reason))
         items = self._decoder.bodies(opened)

@@ -28,6 +28,7 @@ from epicrisis.journal import Claim, Journal
 TRIES = 5
 BUSY_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
+ERASED = "this patient's record was erased: nothing more may be written about it"
 
 log = logging.get(__name__)
 
@@ -99,7 +100,7 @@ class Intake:
             try:
                 keys = self._keys.for_subjects(subjects or {id_})
             except KeyLost:
-                raise Refused("this patient's record was erased: nothing more may be written about it") from None
+                raise Refused(ERASED) from None
             main = _main_subject(items) or id_
             key = keys.get(main) or self._keys.for_subjects([main])[main]
             message = Message(
@@ -189,7 +190,8 @@ class Intake:
                 return 0
             key = self._keys.by_ids([message.key]).get(message.key)
             if key is None:
-                raise KeyLost
+                self._inbox.finish(message.id, {"refused": ERASED})
+                return 1
             checked = self._gate.check(unseal_original(message.original, key, message.id))
             for _ in range(TRIES):
                 try:

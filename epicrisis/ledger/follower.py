@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from uuid import UUID
 
 from epicrisis.audit.chain import first_link, next_link
@@ -28,12 +29,14 @@ class LedgerFollower:
         heads: dict[UUID, tuple[int, bytes]] = {subject: (n, link) for subject, n, link in cur}
         with cur.copy(_SQL["copy_events"]) as copy:
             copy.set_types(_COLUMNS)
-            for item in delivered:
-                meta = item.meta
-                n, link = heads.get(meta.subject) or (0, first_link(meta.subject))
-                n, link = heads[meta.subject] = n + 1, next_link(link, item.value)
-                at = slice_of(meta.subject)
-                copy.write_row((meta.seq, n, meta.recorded, meta.subject, at, meta.source, link, item.value))
+            for subject, run in groupby(delivered, key=lambda d: d.meta.subject):
+                n, link = heads.get(subject) or (0, first_link(subject))
+                at = slice_of(subject)
+                for item in run:
+                    meta = item.meta
+                    n, link = n + 1, next_link(link, item.value)
+                    copy.write_row((meta.seq, n, meta.recorded, subject, at, meta.source, link, item.value))
+                heads[subject] = n, link
         moved = sorted(heads.items(), key=lambda head: head[0].bytes)
         cur.execute(
             _SQL["save_heads"],

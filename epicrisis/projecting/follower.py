@@ -9,7 +9,7 @@ from uuid import UUID
 
 from epicrisis.projecting.delivery import QUEUED, Cursor, Delivered, Failure
 from epicrisis.projecting.tables import TableStore
-from epicrisis.projection import Key, Place, Projection, Step, apply
+from epicrisis.projection import Count, Key, Place, Projection, Step, apply
 
 
 class ProjectionFollower:
@@ -24,30 +24,30 @@ class ProjectionFollower:
         return bool(self.projection.handlers_of(event_type)[0])
 
     def apply(self, cur: Cursor, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
-        planned: list[tuple[Delivered, list[Step] | Failure]] = []
+        touches = self.projection.touches
+        planned = [(item, self._plan(item)) for item in delivered if touches(item.meta.type)]
+        if not planned:
+            return []
         keys: defaultdict[str, set[Key]] = defaultdict(set)
-        for item in delivered:
-            plan = self._plan(item)
-            planned.append((item, plan))
+        for _, plan in planned:
             if not isinstance(plan, Failure):
                 for step in plan:
-                    if step.handler.evolve is not None:
+                    if step.handler.evolve is not None and step.keys:
                         keys[step.handler.table.name].update(step.keys)
         rows: dict[Place, Any] = {}
-        counts: dict[Place, Any] = {}
+        counts: dict[Place, Count] = {}
         for store in self._stores.values():
             store.prepare(cur)
         for name, wanted in keys.items():
-            if wanted:
-                self._stores[name].load(cur, wanted, rows)
+            self._stores[name].load(cur, wanted, rows)
         before = dict(rows)
         failures = self._fold(planned, rows, counts)
         changed: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
-        for (name, key), row in rows.items():
-            if row is not before.get((name, key)):
-                changed[name][key] = row
-        for (name, key), row in counts.items():
-            changed[name][key] = row
+        for place, row in rows.items():
+            if row is not before.get(place):
+                changed[place[0]][place[1]] = row
+        for place, count in counts.items():
+            changed[place[0]][place[1]] = count.row()
         for name, some in changed.items():
             self._stores[name].write(cur, some, shard)
         return failures
@@ -64,7 +64,7 @@ class ProjectionFollower:
         self,
         planned: Sequence[tuple[Delivered, list[Step] | Failure]],
         rows: dict[Place, Any],
-        counts: dict[Place, Any],
+        counts: dict[Place, Count],
     ) -> list[Failure]:
         failures: list[Failure] = []
         waiting: set[UUID] = set()

@@ -41,24 +41,27 @@ class Positions:
         """Divide a batch, in order, into what this consumer applies now and what has to wait; the rest is known."""
         apply: list[Delivered] = []
         wait: list[Failure] = []
-        ahead: dict[tuple[UUID, str], int] = {}
-        gone: set[UUID] = set()
+        seen: dict[UUID, tuple[dict[str, int], list[str]]] = {}
+        subject: UUID | None = None
+        ahead: dict[str, int] = {}
+        reason: list[str] = []
         for item in items:
             meta = item.meta
-            at = (meta.subject, meta.source)
-            last = ahead.get(at)
-            if last is None:
-                last = self.last(consumer, meta.subject, meta.source)
+            if meta.subject is not subject:  # subjects come in runs: one look-up a run
+                subject = meta.subject
+                if subject not in seen:
+                    place = (consumer, subject)
+                    seen[subject] = dict(self._seqs.get(place, ())), [QUEUED] if place in self._parked else []
+                ahead, reason = seen[subject]
+            last = ahead.get(meta.source, 0)
             if meta.seq <= last:
                 continue
-            ahead[at] = meta.seq
-            if meta.subject in gone or (consumer, meta.subject) in self._parked:
-                wait.append(Failure(item, QUEUED))
-            elif meta.seq > last + 1:
-                gone.add(meta.subject)
-                wait.append(Failure(item, GAP))
-            else:
+            if not reason and meta.seq == last + 1:
                 apply.append(item)
+            else:
+                wait.append(Failure(item, reason[0] if reason else GAP))
+                reason[:] = [QUEUED]
+            ahead[meta.source] = meta.seq
         return apply, wait
 
     def last(self, consumer: str, subject: UUID, source: str) -> int:
@@ -68,10 +71,16 @@ class Positions:
 
     def settle(self, consumer: str, applied: Sequence[Delivered]) -> None:
         """These have been applied."""
+        subject: UUID | None = None
+        seqs: dict[str, int] = {}
         for item in applied:
-            place = (consumer, item.meta.subject)
-            self._seqs.setdefault(place, {})[item.meta.source] = item.meta.seq
-            self._moved.add(place)
+            meta = item.meta
+            if meta.subject is not subject:
+                subject = meta.subject
+                place = (consumer, subject)
+                seqs = self._seqs.setdefault(place, {})
+                self._moved.add(place)
+            seqs[meta.source] = meta.seq
 
     def save(self, cur: Cursor) -> None:
         """Write what has moved, in one order for all workers."""
