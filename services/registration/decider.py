@@ -19,7 +19,10 @@ from schemas.registration import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterPatient:
-    """The person's details as sent. ``alive`` is True only where the sender says so outright."""
+    """The person's details as sent. ``alive`` is True only where the sender says so outright.
+
+    ``by_identifier``: the sender's id is new here, an identifier alone says that this is a person known already.
+    """
 
     patient_id: str
     family: str
@@ -27,6 +30,7 @@ class RegisterPatient:
     birth_date: str
     gender: str
     alive: bool = False
+    by_identifier: bool = False
     resource: bytes
 
 
@@ -62,6 +66,7 @@ class State:
 
     patient_id: str
     digest: bytes | None = None
+    birth_date: str = ""
     dead: bool = False
     shared_with: frozenset[str] = frozenset()
     in_error: bool = False
@@ -114,6 +119,11 @@ def _register(command: RegisterPatient, state: State | None) -> Sequence[Event]:
         return []
     if state.in_error:
         raise Refused("this patient was registered by mistake: register the person anew, under another id")
+    if command.by_identifier and not _may_be_same(command.birth_date, state.birth_date):
+        raise Refused(
+            "an identifier of this patient belongs to a person with another date of birth:"
+            " correct it, or send the change under the id that the person was registered with"
+        )
     if state.dead and command.alive:
         raise Refused(
             "this patient is recorded as dead and cannot be set back to alive:"
@@ -131,6 +141,12 @@ def _register(command: RegisterPatient, state: State | None) -> Sequence[Event]:
     ]
 
 
+def _may_be_same(one: str, other: str) -> bool:
+    """Whether two FHIR dates can be the same day; one that is partial or missing may be any."""
+    short = min(len(one), len(other))
+    return one[:short] == other[:short]
+
+
 def _record_death(command: RecordDeath, state: State | None) -> Sequence[Event]:
     if state is None or state.digest is None:
         raise Refused("this patient is not registered yet; send the Patient first")
@@ -145,8 +161,11 @@ def evolve(state: State | None, event: Event) -> State:
     """The state after an event."""
     old = state or State(patient_id=event.patient_id)
     match event:
-        case PatientRegistered(resource=resource) | PatientDetailsChanged(resource=resource):
-            return replace(old, digest=digest(resource))
+        case (
+            PatientRegistered(resource=resource, birth_date=birth_date)
+            | PatientDetailsChanged(resource=resource, birth_date=birth_date)
+        ):
+            return replace(old, digest=digest(resource), birth_date=birth_date)
         case PatientDeathRecorded():
             return replace(old, dead=True)
         case PatientShared(with_clinic=clinic):

@@ -33,6 +33,7 @@ def patient(inbound: Inbound) -> Sequence[To]:
                 birth_date=_or_empty(resource.birthDate),
                 gender=_or_empty(resource.gender),
                 alive=resource.deceasedBoolean is False,
+                by_identifier=inbound.found_by == "identifier",
                 resource=inbound.raw,
             ),
         )

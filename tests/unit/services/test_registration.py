@@ -42,6 +42,22 @@ def test_other_bytes_change_the_details() -> None:
     )
 
 
+def test_an_identifier_alone_does_not_make_two_people_one() -> None:
+    other = replace(REGISTER, by_identifier=True, birth_date="1971-02-03", resource=b"v2")
+    given(service, REGISTERED).when(other).then_refused("another date of birth")
+
+
+def test_an_identifier_and_a_partial_date_of_birth_make_the_same_person() -> None:
+    for date in ("1970", "1970-02", "1970-02-03", ""):
+        same = replace(REGISTER, by_identifier=True, birth_date=date, resource=b"v2")
+        assert given(service, REGISTERED).when(same).refusal is None
+
+
+def test_a_date_of_birth_is_corrected_under_the_own_id() -> None:
+    corrected = replace(REGISTER, birth_date="1971-02-03", resource=b"v2")
+    assert given(service, REGISTERED).when(corrected).refusal is None
+
+
 def test_a_person_who_arrives_dead_is_registered_and_the_death_recorded() -> None:
     given(service).when(REGISTER, RecordDeath(deceased_at="2026-01-01")).then(REGISTERED, DIED)
 
