@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
@@ -13,16 +14,21 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import psycopg
+from kafka import KafkaConsumer, TopicPartition
 
+from epicrisis import assembly
 from epicrisis.assembly import codec
 from epicrisis.codec import DataKey, KeyStore
 from epicrisis.database import Database
 from epicrisis.event import Meta, event_type, event_version
+from epicrisis.found import services
+from epicrisis.intake import Receipt
 from epicrisis.journal import Append, NewEvent
 from epicrisis.projecting.ddl import create_projection
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projection import Projection, Scope
 from epicrisis.provision import drop, postgres, provision
+from epicrisis.relay import Relay
 from epicrisis.settings import Settings
 from epicrisis.slices import slice_of
 from epicrisis.worker import Decoder, Worker
@@ -283,3 +289,106 @@ class Desk:
 
     def close(self) -> None:
         self.database.close()
+
+
+# Bundles
+
+
+def patient(own_id: str = "p1", *, number: str = "", family: str = "Meier", **more: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"resourceType": "Patient", "id": own_id, "name": [{"family": family, "given": ["Ada"]}]}
+    if number:
+        made["identifier"] = [{"system": "urn:numbers", "value": number}]
+    return made | {"birthDate": "1971-03-04"} | more
+
+
+def condition(own_id: str = "c1", verification: str = "provisional", to: str = "Patient/p1") -> dict[str, Any]:
+    return {
+        "resourceType": "Condition",
+        "id": own_id,
+        "verificationStatus": {
+            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": verification}]
+        },
+        "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "C50.4"}]},
+        "subject": {"reference": to},
+    }
+
+
+def observation(own_id: str = "o1", value: float = 1, to: str = "Patient/p1") -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "id": own_id,
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
+        "subject": {"reference": to},
+        "valueQuantity": {"value": value, "unit": "kg"},
+    }
+
+
+def bundle(*resources: dict[str, Any], delete: tuple[str, ...] = ()) -> bytes:
+    entries = [
+        {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
+        if "id" in r
+        else {"resource": r, "request": {"method": "POST", "url": r["resourceType"]}}
+        for r in resources
+    ]
+    entries += [{"request": {"method": "DELETE", "url": url}} for url in delete]
+    return json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}).encode()
+
+
+# The whole way, in threads
+
+
+class Pipeline:
+    """Intake, relay and worker of an installation, all in this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.relay = Relay(settings, list(services()))
+        self.worker = assembly.worker(settings)
+        self.intake = assembly.intake(settings, lambda name, _: self.relay.wake(name))
+        self._errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._work, name="worker")
+        self._ends = KafkaConsumer(**settings.kafka("worker"), enable_auto_commit=False, group_id=None)
+        self._places = [TopicPartition(settings.topic(), p) for p in range(settings.partitions)]
+
+    def _work(self) -> None:
+        try:
+            self.worker.run()
+        except BaseException as error:
+            self._errors.append(error)
+
+    def __enter__(self) -> Pipeline:
+        self.relay.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.stop()
+        self.relay.stop()
+        self._thread.join()
+        self._ends.close(autocommit=False)
+
+    def send(self, raw: bytes, *, clinic: str = "charite/gyn") -> Receipt:
+        """Take a message in."""
+        return self.intake.receive(raw, operator=clinic.split("/")[0], clinic=clinic, door="test")
+
+    def wait(self, seconds: float = 60) -> None:
+        """Until everything in the journals is in the read models."""
+        wait_until(self._relayed, "everything is on the log", seconds)
+        ends = {p.partition: end for p, end in self._ends.end_offsets(self._places).items()}
+        wait_until(lambda: self._applied(ends), "everything is applied", seconds)
+
+    def _relayed(self) -> bool:
+        behind = "SELECT 1 FROM journal.tail JOIN journal.relay USING (slice) WHERE tail.pos > relay.pos LIMIT 1"
+        for name in services():
+            with psycopg.connect(self.settings.dsn_for(name, "relay")) as connection:
+                if connection.execute(behind).fetchone():
+                    return False
+        return True
+
+    def _applied(self, ends: dict[int, int]) -> bool:
+        assert not self._errors, f"the worker has ended: {self._errors[0]!r}"
+        with psycopg.connect(self.settings.dsn_for("cluster", "auditor")) as connection:
+            rows = connection.execute("SELECT partition, min(next_offset), count(*) FROM projection.offset GROUP BY 1")
+            done = {partition: least for partition, least, _ in rows}
+        return all(done.get(partition, 0) >= end for partition, end in ends.items())

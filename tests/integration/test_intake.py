@@ -25,7 +25,7 @@ from epicrisis.intake.inbox import Inbox, Message, PostgresInbox
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.journal import Append, Appended, Journal, MemoryJournal
 from epicrisis.settings import Settings
-from tests.kernel_support import own_namespace
+from tests.kernel_support import bundle, condition, observation, own_namespace, patient
 
 pytestmark = pytest.mark.servers
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -106,50 +106,6 @@ def house(request: pytest.FixtureRequest) -> House:
     if request.param == "memory":
         return in_memory()
     return House(*request.getfixturevalue("shared_parts"))
-
-
-# Bundles
-
-
-def patient(own_id: str = "p1", *, number: str = "", family: str = "Meier", **more: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"resourceType": "Patient", "id": own_id, "name": [{"family": family, "given": ["Ada"]}]}
-    if number:
-        made["identifier"] = [{"system": "urn:numbers", "value": number}]
-    return made | {"birthDate": "1971-03-04"} | more
-
-
-def condition(own_id: str = "c1", verification: str = "provisional", to: str = "Patient/p1") -> dict[str, Any]:
-    return {
-        "resourceType": "Condition",
-        "id": own_id,
-        "verificationStatus": {
-            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": verification}]
-        },
-        "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "C50.4"}]},
-        "subject": {"reference": to},
-    }
-
-
-def observation(own_id: str = "o1", value: float = 1, to: str = "Patient/p1") -> dict[str, Any]:
-    return {
-        "resourceType": "Observation",
-        "id": own_id,
-        "status": "final",
-        "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
-        "subject": {"reference": to},
-        "valueQuantity": {"value": value, "unit": "kg"},
-    }
-
-
-def bundle(*resources: dict[str, Any], delete: tuple[str, ...] = ()) -> bytes:
-    entries = [
-        {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
-        if "id" in r
-        else {"resource": r, "request": {"method": "POST", "url": r["resourceType"]}}
-        for r in resources
-    ]
-    entries += [{"request": {"method": "DELETE", "url": url}} for url in delete]
-    return json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}).encode()
 
 
 def subject_of(house: House, receipt: Receipt) -> UUID:
@@ -481,6 +437,31 @@ def test_a_message_that_cannot_be_finished_holds_up_no_other(house: House) -> No
     assert house.intake().recover() == 1
     assert house.receive(raw).repeated
     house.inbox.finish(damaged, {"resources": 0, "events": {}})
+
+
+def test_about_an_erased_patient_nothing_more_is_written(house: House) -> None:
+    subject = subject_of(house, house.receive(bundle(patient())))
+    begun, countdown = bundle(observation("o1")), [1]
+    dying = {name: Dying(journal, countdown, False) for name, journal in house.journals.items()}
+    with pytest.raises(Killed):
+        house.receive(begun, intake=house.intake(dying))
+    erase(house, subject)
+    with pytest.raises(Refused, match="was erased"):
+        house.receive(bundle(observation("o2")))
+    assert house.intake().recover() == 1
+    with pytest.raises(Refused, match="was erased"):
+        house.receive(begun)
+
+
+def erase(house: House, subject: UUID) -> None:
+    if house.settings:
+        with psycopg.connect(house.settings.admin_dsn(house.settings.database("keys"))) as connection:
+            connection.execute(
+                "UPDATE keys.data_key SET wrapped = NULL, destroyed = now() WHERE subject = %s", (subject,)
+            )
+        house.keys = assembly.key_store(house.settings, "intake")
+    else:
+        house.keys.destroy(subject)
 
 
 # References

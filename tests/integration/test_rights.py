@@ -1,0 +1,357 @@
+"""Rights: every role may do what its work needs and nothing else; no clinical word ends up where others look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from epicrisis import parked
+from epicrisis.database import Database
+from epicrisis.errors import Refused
+from epicrisis.found import projections, services
+from epicrisis.local.kafka import answers
+from epicrisis.projection import Scope
+from epicrisis.provision.grants import LOGINS
+from epicrisis.readmodel import read
+from epicrisis.settings import Settings
+from tests.kernel_support import Pipeline, bundle, condition, observation, own_namespace, patient
+
+pytestmark = pytest.mark.servers
+HERE, THERE = "charite/gyn", "amc/onc"
+OWN = "hospices/lab"
+NAME, BORN, CODE = "Wolkenstein", "1971-03-04", "C50.4"
+
+
+@pytest.fixture(scope="module")
+def cluster(servers: dict[str, Any]) -> Iterator[Settings]:
+    with own_namespace(servers) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def filled(cluster: Settings) -> Settings:
+    """A patient in each of two clinics."""
+    with Pipeline(cluster) as running:
+        running.send(bundle(patient(family="Hier"), condition(), observation()), clinic=HERE)
+        running.send(bundle(patient(family="Dort"), condition(), observation()), clinic=THERE)
+        running.wait()
+    return cluster
+
+
+def tables(cluster: Settings, database: str) -> list[str]:
+    query = (
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+        " WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+    )
+    with psycopg.connect(cluster.admin_dsn(cluster.database(database))) as connection:
+        return [name for (name,) in connection.execute(query)]
+
+
+def rights(cluster: Settings, database: str) -> dict[tuple[str, str], set[str]]:
+    """What each role may do to each table, or to any column of it: only where there is anything."""
+    query = """
+        SELECT role, t::text, r FROM unnest(%s::text[]) AS role, unnest(%s::text[]) AS t,
+            unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS r
+        WHERE has_table_privilege(role, t, r)
+            OR CASE WHEN r IN ('SELECT', 'INSERT', 'UPDATE') THEN has_any_column_privilege(role, t, r) ELSE false END
+    """
+    found: dict[tuple[str, str], set[str]] = {}
+    roles = {cluster.role(name): name for name in [*services(), *LOGINS]}
+    with psycopg.connect(cluster.admin_dsn(cluster.database(database))) as connection:
+        for role, table, right in connection.execute(query, (list(roles), tables(cluster, database))):
+            found.setdefault((roles[role], table), set()).add(right)
+    return found
+
+
+@pytest.mark.parametrize("service", sorted(services()))
+def test_nobody_may_change_or_remove_an_event(cluster: Settings, service: str) -> None:
+    assert len([t for t in tables(cluster, service) if t.startswith("journal.event")]) == 17
+    found = {place: some for place, some in rights(cluster, service).items() if place[1].startswith("journal.event")}
+    assert found == {
+        (service, "journal.event"): {"SELECT", "INSERT"},
+        ("relay", "journal.event"): {"SELECT"},
+        ("worker", "journal.event"): {"SELECT"},
+    }
+
+
+def test_nobody_may_change_or_remove_what_the_ledger_archived(cluster: Settings) -> None:
+    found = {place: some for place, some in rights(cluster, "cluster").items() if place[1].startswith("ledger.event")}
+    assert found == {
+        ("worker", "ledger.event"): {"SELECT", "INSERT"},
+        ("auditor", "ledger.event"): {"SELECT"},
+    }
+
+
+def test_nobody_may_change_or_remove_a_message_as_it_came(cluster: Settings) -> None:
+    found = rights(cluster, "intake")
+    assert {role for role, _ in found} == {"intake"}
+    assert found["intake", "inbox.message"] == {"SELECT", "INSERT", "UPDATE"}
+    with (
+        psycopg.connect(cluster.dsn_for("intake", "intake")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("UPDATE inbox.message SET original = ''")
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "UPDATE journal.event SET value = ''",
+        "DELETE FROM journal.event",
+        "TRUNCATE journal.event",
+        "DROP TABLE journal.event",
+    ],
+)
+def test_a_service_cannot_touch_its_past(filled: Settings, attempt: str) -> None:
+    with (
+        psycopg.connect(filled.dsn_for("registration", "registration")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(attempt)
+
+
+def test_a_service_cannot_enter_another_ones_database(cluster: Settings) -> None:
+    for role in services():
+        for database in [*services(), "cluster", "intake", "keys"]:
+            if role == database:
+                continue
+            with pytest.raises(psycopg.OperationalError, match="permission denied"):
+                psycopg.connect(cluster.dsn_for(database, role))
+
+
+def test_a_worker_cannot_write_a_journal(cluster: Settings) -> None:
+    for service in services():
+        found = rights(cluster, service)
+        assert {table: some for (role, table), some in found.items() if role == "worker"} == {
+            "journal.event": {"SELECT"}
+        }
+        with (
+            psycopg.connect(cluster.dsn_for(service, "worker")) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute("INSERT INTO journal.head VALUES (gen_random_uuid(), 1)")
+
+
+def test_nobody_changes_a_data_key_and_only_intake_makes_one(cluster: Settings) -> None:
+    assert rights(cluster, "keys") == {
+        ("intake", "keys.data_key"): {"SELECT", "INSERT"},
+        ("worker", "keys.data_key"): {"SELECT"},
+        ("auditor", "keys.data_key"): {"SELECT"},
+    }
+
+
+def test_an_auditor_writes_nowhere(cluster: Settings) -> None:
+    some = [right for (role, _), right in rights(cluster, "cluster").items() if role == "auditor"]
+    assert some
+    assert all(right == {"SELECT"} for right in some)
+
+
+def test_a_reader_sees_the_parked_list_without_its_values(cluster: Settings) -> None:
+    found = {table: some for (role, table), some in rights(cluster, "cluster").items() if role == "reader"}
+    mine = {f"{p.schema}.{t.name}" for p in projections().values() for t in p.tables.values()}
+    assert found == {table: {"SELECT"} for table in {*mine, "projection.parked"}}
+    with (
+        psycopg.connect(cluster.dsn_for("cluster", "reader")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("SELECT value FROM projection.parked")
+
+
+def test_no_role_passes_row_level_security_and_no_owner_logs_in(cluster: Settings) -> None:
+    with psycopg.connect(cluster.admin_dsn()) as connection:
+        rows = connection.execute(
+            "SELECT rolname, rolcanlogin, rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb FROM pg_roles"
+            " WHERE rolname LIKE %s",
+            (f"{cluster.namespace}\\_%",),
+        ).fetchall()
+    assert len(rows) == len(services()) + len(LOGINS) + 1
+    assert {name for name, login, _ in rows if not login} == {cluster.role("owner")}
+    assert not any(mighty for _, _, mighty in rows)
+
+
+# A clinic sees its own
+
+
+CLINICS = sorted(name for name, p in projections().items() if p.scope is Scope.CLINIC)
+
+
+def seen(cluster: Settings, query: str, clinic: str | None) -> list[tuple[Any, ...]]:
+    database = Database(cluster.dsn_for("cluster", "reader"), size=1)
+    try:
+        with database.transaction(clinic=clinic) as cur:
+            return cur.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+def test_a_clinic_sees_its_own_patients_only(filled: Settings) -> None:
+    for clinic, family in ((HERE, "Hier"), (THERE, "Dort")):
+        person = "SELECT family FROM clinic_patients_v1.clinic_patients_person"
+        assert seen(filled, person, clinic) == [(family,)]
+        assert seen(filled, "SELECT family, clinic_id FROM read.clinic_patients", clinic) == [(family, clinic)]
+        rows = read(filled, projections()["clinic_patients"], clinic=clinic)[1]
+        assert [(row["family"], row["clinic_id"]) for row in rows] == [(family, clinic)]
+        assert read(filled, projections()["clinic_patients"], clinic=clinic, where={"family": "Dort"})[1] == (
+            rows if family == "Dort" else []
+        )
+
+
+@pytest.mark.parametrize("clinic", [None, "", "%", "charite", "charite/gyn' OR true --", "nobody/nowhere"])
+def test_without_its_clinic_a_reader_sees_nothing(filled: Settings, clinic: str | None) -> None:
+    for name in CLINICS:
+        projection = projections()[name]
+        assert seen(filled, f"SELECT * FROM read.{name}", clinic) == []
+        for table in projection.tables.values():
+            assert seen(filled, f"SELECT * FROM {projection.schema}.{table.name}", clinic) == [], table.name
+
+
+def test_a_clinic_does_not_stay_with_a_connection(filled: Settings) -> None:
+    database = Database(filled.dsn_for("cluster", "reader"), size=1)
+    with database.transaction(clinic=HERE) as cur:
+        assert cur.execute("SELECT count(*) FROM read.clinic_patients").fetchone() == (1,)
+    with database.transaction() as cur:
+        assert cur.execute("SELECT count(*) FROM read.clinic_patients").fetchone() == (0,)
+    database.close()
+
+
+def test_every_table_of_a_clinics_projection_has_row_level_security(cluster: Settings) -> None:
+    wanted = {(projections()[n].schema, t.name) for n in CLINICS for t in projections()[n].tables.values()}
+    with psycopg.connect(cluster.admin_dsn(cluster.database("cluster"))) as connection:
+        forced = connection.execute(
+            "SELECT nspname, relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE relrowsecurity AND relforcerowsecurity"
+        ).fetchall()
+        views = connection.execute(
+            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE nspname = 'read' AND relkind = 'v'"
+            " AND NOT coalesce('security_invoker=true' = ANY(reloptions), false)"
+        ).fetchall()
+    assert wanted <= set(forced)
+    assert views == []
+
+
+# Kafka
+
+
+def errors_of(action: Any) -> str:
+    try:
+        return repr(action())
+    except KafkaError as error:
+        return type(error).__name__
+
+
+def test_a_worker_cannot_write_the_log(cluster: Settings) -> None:
+    settings = cluster.kafka("worker") | {"allow_auto_create_topics": False, "enable_idempotence": False}
+    producer = KafkaProducer(**settings, max_block_ms=5000)
+    try:
+        assert errors_of(lambda: producer.send(cluster.topic(), b"x", partition=0).get(10)) == (
+            "TopicAuthorizationFailedError"
+        )
+    finally:
+        producer.close(timeout=0)
+
+
+def test_a_relay_cannot_read_the_log(filled: Settings) -> None:
+    place = TopicPartition(filled.topic(), 0)
+    admin = KafkaConsumer(**filled.kafka("admin"), enable_auto_commit=False, group_id=None)
+    with_something = [
+        TopicPartition(filled.topic(), p)
+        for p in range(filled.partitions)
+        if admin.end_offsets([TopicPartition(filled.topic(), p)])[TopicPartition(filled.topic(), p)]
+    ]
+    admin.close(autocommit=False)
+    place = with_something[0]
+
+    def polled(user: str) -> list[Any]:
+        consumer = KafkaConsumer(**filled.kafka(user), enable_auto_commit=False, group_id=None)
+        try:
+            consumer.assign([place])
+            consumer.seek(place, 0)
+            found: list[Any] = []
+            with suppress(KafkaError):
+                for _ in range(4):
+                    found += [r for some in consumer.poll(timeout_ms=500).values() for r in some]
+            return found
+        finally:
+            consumer.close(autocommit=False)
+
+    assert polled("relay") == []
+    assert polled("worker") != []
+
+
+@pytest.mark.parametrize("user", ["relay", "worker"])
+def test_neither_makes_topics_or_users(cluster: Settings, user: str) -> None:
+    admin = KafkaAdminClient(**cluster.kafka(user))
+    try:
+        with pytest.raises(KafkaError):
+            admin.create_topics({f"{cluster.topic()}.mine": {"num_partitions": 1, "replication_factor": 1}})
+    finally:
+        admin.close()
+
+
+def test_a_stranger_is_not_let_in(cluster: Settings) -> None:
+    mine = cluster.kafka("worker")
+    assert answers(mine, 10)
+    for wrong in ({"sasl_plain_password": "not-the-password"}, {"sasl_plain_username": "somebody"}):
+        assert not answers(mine | wrong, 1.5)
+
+
+# No clinical word
+
+
+def test_no_name_date_or_code_leaves_the_sealed_bodies(
+    cluster: Settings, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    number = f"PAT{uuid4().hex[:8]}"
+    banana = observation("w8", to="Patient/w1") | {"status": "banana"}
+    person = patient("w1", number=number, family=NAME)
+    chart = projections()["cluster_chart"]
+    with Pipeline(cluster) as running:
+        # One projection cannot apply it: parked.
+        monkeypatch.setattr(chart, "plan", lambda event, meta: (_ for _ in ()).throw(ValueError(repr(event))))
+        running.send(bundle(person, condition("w2", to="Patient/w1"), observation("w3", to="Patient/w1")), clinic=OWN)
+        running.send(bundle(condition("w2", "refuted", to="Patient/w1")), clinic=OWN)
+        for refused in (
+            bundle(banana),
+            bundle(condition("w2", "confirmed", to="Patient/w1")),
+            bundle(patient("w9", identifier=[{"system": "urn:numbers", "value": number}], name=[{"family": [NAME]}])),
+            bundle(observation("w4", to=f"Patient?identifier=urn:numbers|{number}x")),
+            json.dumps({"resourceType": "Patient", "name": NAME, "birthDate": f"{BORN}x"}).encode(),
+        ):
+            with pytest.raises(Refused) as caught:
+                running.send(refused, clinic=OWN)
+            said.append(f"{caught.value!r}")
+        running.wait()
+        listed = parked.listing(cluster)
+        assert any(row["consumer"] == "cluster_chart_v1" for row in listed)
+        said.append(repr(listed))
+        said += [repr(parked.queue(cluster, row["subject"])) for row in listed if "subject" in row]
+    consumer = KafkaConsumer(**cluster.kafka("worker"), enable_auto_commit=False, group_id=None)
+    places = [TopicPartition(cluster.topic(), p) for p in range(cluster.partitions)]
+    ends = consumer.end_offsets(places)
+    consumer.assign(places)
+    consumer.seek_to_beginning(*places)
+    records = []
+    while any(consumer.position(place) < ends[place] for place in places):
+        records += [r for some in consumer.poll(timeout_ms=500).values() for r in some]
+    consumer.close(autocommit=False)
+    assert len(records) >= 4
+    for record in records:
+        UUID(bytes=record.key)
+        said.append(repr(record.headers))
+        said.append(repr(record.value))
+    out, err = capfd.readouterr()
+    assert "subjects parked" in err
+    said += [out, err]
+    for word in (NAME, BORN, CODE, number, "29463-7", "Ada"):
+        assert not [text for text in said if word in text], word
