@@ -119,6 +119,10 @@ class Resolver:
         method = entry.method or "PUT"
         if method not in ("POST", "PUT", "DELETE"):
             raise Malformed("only POST, PUT and DELETE can be carried out", f"{self._entry}.request.method")
+        if method == "POST" and kind is not None and entry.url and entry.url != kind:
+            raise Malformed(
+                "a POST goes to the type of its resource: operations are not carried out", f"{self._entry}.request.url"
+            )
         if method != "POST" and entry.url:
             named = _RELATIVE(entry.url)
             if named is None or (kind is not None and named[1] != kind):
@@ -206,7 +210,8 @@ class Resolver:
         if value.startswith("#"):
             return value
         if named := _RELATIVE(value):
-            return f"{named[1]}/{self._named(self._operator, named[1], named[2])}{named[3] or ''}"
+            here = self._known.get(f"{named[1]}/{named[2]}")
+            return (here or f"{named[1]}/{self._named(self._operator, named[1], named[2])}") + (named[3] or "")
         if elsewhere := _ELSEWHERE(value):
             return f"{elsewhere[2]}/{self._named(elsewhere[1], elsewhere[2], elsewhere[3])}"
         if value.startswith(("urn:uuid:", "urn:oid:")):
