@@ -4,6 +4,8 @@ The commands come from the command line's own help, the events from the classes 
 the projections' row classes and SQL files.
 """
 
+# ruff: noqa: E501  (the text of a page: a line is a paragraph)
+
 from __future__ import annotations
 
 import dataclasses
@@ -109,7 +111,9 @@ Every event also has the envelope (`schemas/envelope.avsc`): {_envelope(catalogu
             context = kind.type.split(".")[0]
             text += f"\n## {context}\n\n{_one_line(module.__doc__)}\n"
         release = kind.releases[kind.newest]
-        text += f"\n### {kind.type}\n\n{_one_line(kind.cls.__doc__)} (version {kind.newest}, schema id {release.id})\n\n"
+        text += (
+            f"\n### {kind.type}\n\n{_one_line(kind.cls.__doc__)} (version {kind.newest}, schema id {release.id})\n\n"
+        )
         hints = typing.get_type_hints(kind.cls)
         fields = [f"`{f.name}` {_type_name(hints[f.name])}" for f in dataclasses.fields(kind.cls)]
         text += ", ".join(fields) + "\n"
