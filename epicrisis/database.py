@@ -27,7 +27,7 @@ class Database:
             open=False,
             timeout=10,
             max_idle=60,
-            kwargs={"connect_timeout": 5, "application_name": f"epicrisis {self.name}"},
+            kwargs={"connect_timeout": 5, "application_name": f"epicrisis {self.name}", "autocommit": True},
         )
         self._open = False
 
@@ -51,15 +51,12 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Cursor[Any]]:
-        """A cursor outside any transaction, on a connection of its own for as long as it is held: session locks."""
+        """A cursor outside any transaction: for single reads (one round trip each), and for locks of the session."""
         connection = self._connection()
         try:
-            connection.autocommit = True
             with connection.cursor(binary=True) as cur:
                 yield cur
         finally:
-            if not connection.closed:
-                connection.autocommit = False
             self._pool.putconn(connection)
 
     def _connection(self) -> psycopg.Connection[Any]:

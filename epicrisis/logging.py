@@ -70,6 +70,7 @@ def configure(role: str, *, strict: bool = False, level: int = logging.INFO) -> 
     logging.basicConfig(handlers=[Bridge()], level=logging.WARNING, force=True)
     # It warns of SCRAM without TLS at every login; SCRAM never sends the password, and TLS is a setting.
     logging.getLogger("kafka.net.sasl").setLevel(logging.ERROR)
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # it warns of every 0.1 s on a busy machine
     logging.captureWarnings(not strict)
 
 

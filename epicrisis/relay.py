@@ -128,7 +128,7 @@ class Pump:
         self.leases.keep()
         if not self.leases.epochs:
             return 0
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:  # looks need no transaction: one round trip each
             cur.execute(_SQL["news"], {"shares": list(self.leases.epochs)})
             news = [News(*row) for row in cur]
             if not news:
@@ -290,6 +290,7 @@ def producer(settings: Settings) -> Any:
         acks="all",
         enable_idempotence=True,
         allow_auto_create_topics=False,
+        reconnect_backoff_max_ms=1_000,
         compression_type="zstd",
         batch_size=512 * 1024,
         linger_ms=1,

@@ -258,6 +258,7 @@ def kafka_consumer(settings: Settings, group: str) -> Any:
         enable_auto_commit=False,
         auto_offset_reset="none",
         allow_auto_create_topics=False,
+        reconnect_backoff_max_ms=1_000,
         max_poll_records=BATCH,
         fetch_max_bytes=8 * 1024 * 1024,
         max_partition_fetch_bytes=2 * 1024 * 1024,

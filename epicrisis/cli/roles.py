@@ -14,10 +14,12 @@ from epicrisis.cli.app import app
 @app.command(epilog="Example: epicrisis provision")
 def provision() -> None:
     """Make the databases, roles, tables, topics and users that are missing. May be repeated."""
+    from epicrisis import logging
     from epicrisis.provision import databases
     from epicrisis.provision import provision as make
     from epicrisis.settings import Settings
 
+    logging.configure("provision")
     settings = Settings.read()
     make(settings)
     typer.echo(f"ready: {len(databases())} databases and the topic {settings.topic()}")

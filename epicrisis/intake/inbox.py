@@ -86,7 +86,7 @@ class PostgresInbox:
         self._database = database
 
     def result(self, id_: UUID) -> tuple[str, dict[str, Any] | None] | None:
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(_SQL["find"], {"id": id_})
             return cur.fetchone()
 
@@ -126,7 +126,7 @@ class PostgresInbox:
             cur.execute(_SQL["finish"], {"id": id_, "result": Jsonb(result)})
 
     def unfinished(self, id_: UUID | None = None) -> list[Message]:
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(_SQL["unfinished"], {"id": id_})
             names = ("id", "received", "operator", "clinic", "door", "key", "original")
             return [Message(**dict(zip(names, row, strict=True))) for row in cur]

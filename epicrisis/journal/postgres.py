@@ -30,7 +30,7 @@ class PostgresJournal:
         self._on_append = on_append
 
     def load(self, wanted: Mapping[UUID, Collection[str]]) -> dict[UUID, History]:
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(_SQL["heads"], {"subjects": list(wanted)})
             heads: dict[UUID, int] = dict(cur.fetchall())
             pairs = [(subject, stream) for subject in heads for stream in wanted[subject]]
@@ -121,21 +121,21 @@ class PostgresJournal:
                 raise Conflict(f"{self.name}: an identifier was claimed for somebody else first")
 
     def known(self, streams: Collection[str]) -> dict[str, UUID]:
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(_SQL["known_streams"], {"streams": list(streams)})
             return dict(cur.fetchall())
 
     def identified(self, digests: Collection[bytes]) -> dict[bytes, UUID]:
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(_SQL["identified"], {"digests": list(digests)})
             return {bytes(digest): id_ for digest, id_ in cur}
 
     def members(self, subjects: Collection[UUID]) -> set[tuple[UUID, str]]:
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(_SQL["members"], {"subjects": list(subjects)})
             return set(cur.fetchall())
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(_SQL["after"], {"slice": slice_of(subject), "subject": subject, "first": first, "last": last})
             return [value for (value,) in cur]

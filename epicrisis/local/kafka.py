@@ -113,12 +113,13 @@ def initialise(state: State, home: Path, class_path: str, password: str) -> None
     shutil.rmtree(half, ignore_errors=True)
     config = configure(state, home / "format.properties", half, 1, 2)  # no port is opened while formatting
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # (As one argument: an id may begin with a dash, which would be taken for an option.)
     # The first SCRAM user cannot be made by a client: a client needs a user to log in with.
     # Its password goes in through a file: a command line can be read by every user of the machine.
     scram = home / "format.arguments"
     scram.touch(mode=0o600)
     scram.write_text(f"--add-scram\nSCRAM-SHA-512=[name={ADMIN},password={password}]\n", encoding="utf-8")
-    arguments = ["format", "--cluster-id", cluster_id, "--config", str(config), f"@{scram}"]
+    arguments = ["format", f"--cluster-id={cluster_id}", "--config", str(config), f"@{scram}"]
     log = state.logs / "kafka-format.out"
     log.unlink(missing_ok=True)
     log.touch(mode=0o600)
