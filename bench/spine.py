@@ -36,7 +36,7 @@ def throughput() -> Iterator[dict[str, Any]]:
         watch = Watch()
         resources = import_some(settings, "general", "oncology")
         imported, _ = watch()
-        lag.wait(30)
+        lag.wait(180)
         seconds, busy = watch()
         yield {
             "row": "bundle to readable",
@@ -72,7 +72,7 @@ def worker_alone() -> Iterator[dict[str, Any]]:
             while not lag.consumers():
                 time.sleep(0.02)
             watch = Watch()
-            lag.wait(30)
+            lag.wait(180)
             seconds, busy = watch()
             yield {
                 "row": "worker alone",

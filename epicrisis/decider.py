@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class To:
+
+class To(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A command for one stream of the inbound resource's subject.
 
     ``effective`` is when it was true; None means "when it was recorded". ``keeps`` says that the service keeps the
@@ -30,8 +31,7 @@ class To:
     shared_with: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One resource that passed the gate, as a service's reader sees it.
 
     ``resource`` is the gate's parsed object (attributes are FHIR element names, absent ones ``msgspec.UNSET``);

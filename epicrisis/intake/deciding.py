@@ -93,7 +93,7 @@ def _read(
         where = resolver.where(item.index)
         inbound = Inbound(
             resource_type=item.resource_type,
-            resource_id=str(item.resource_id),
+            resource_id=item.reference[len(item.resource_type) + 1 :],
             resource=item.parsed,
             raw=item.raw,
             method=item.method,

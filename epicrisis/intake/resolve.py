@@ -43,10 +43,7 @@ class Item:
     subject: UUID | None = None
     digests: tuple[bytes, ...] = ()
     if_none_exist: bool = False
-
-    @property
-    def reference(self) -> str:
-        return f"{self.resource_type}/{self.resource_id}"
+    reference: str = ""
 
 
 class Resolver:
@@ -190,6 +187,7 @@ class Resolver:
                 )
 
     def _learn(self, item: Item) -> None:
+        item.reference = f"{item.resource_type}/{item.resource_id}"
         full_url = self._checked.entries[item.index].full_url
         self._items[item.reference] = item
         if full_url:

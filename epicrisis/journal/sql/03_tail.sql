@@ -2,6 +2,6 @@
 CREATE TABLE journal.tail (
     slice smallint PRIMARY KEY,
     pos bigint NOT NULL DEFAULT 0
-) WITH (fillfactor = 20);
+) WITH (fillfactor = 60);
 
 INSERT INTO journal.tail (slice) SELECT generate_series(0, 1023);

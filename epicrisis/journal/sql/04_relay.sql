@@ -2,7 +2,7 @@
 CREATE TABLE journal.relay (
     slice smallint PRIMARY KEY,
     pos bigint NOT NULL DEFAULT 0
-) WITH (fillfactor = 20);
+) WITH (fillfactor = 60);
 
 INSERT INTO journal.relay (slice) SELECT generate_series(0, 1023);
 
@@ -11,7 +11,7 @@ CREATE TABLE journal.lease (
     epoch bigint NOT NULL DEFAULT 0,
     owner uuid,
     lease_until timestamptz NOT NULL DEFAULT '-infinity'
-) WITH (fillfactor = 20);
+) WITH (fillfactor = 60);
 
 INSERT INTO journal.lease (share) SELECT generate_series(0, 15);
 

@@ -16,8 +16,8 @@ CREATE TABLE ledger.event (
 
 DO $$
 BEGIN
-    FOR share IN 0..15 LOOP
+    FOR part IN 0..3 LOOP
         EXECUTE format('CREATE TABLE ledger.event_%s PARTITION OF ledger.event FOR VALUES FROM (%s) TO (%s)',
-                       share, share * 64, (share + 1) * 64);
+                       part, part * 256, (part + 1) * 256);
     END LOOP;
 END $$;

@@ -9,4 +9,4 @@ CREATE TABLE projection.offset (
     next_offset bigint NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (consumer, partition)
-) WITH (fillfactor = 20);
+) WITH (fillfactor = 60);
