@@ -29,6 +29,8 @@ BATCH = 2_000
 POLL_MS = 200
 HEAL_SECONDS = 2.0
 BACK_OFF_SECONDS = 5.0
+PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
+"""The database is away, or has ended the transaction of a worker that was frozen in it."""
 
 log = logging.get(__name__)
 
@@ -128,7 +130,7 @@ class Worker:
                 raise EpicrisisError(
                     f"{self._topic} no longer has the offset to read on from: rebuild the read models from the ledger"
                 ) from None
-            except (psycopg.OperationalError, psycopg.InterfaceError, KafkaError, Unreachable, Zombie) as error:
+            except (*PASSING, KafkaError, Unreachable, Zombie) as error:
                 failures += 1
                 log.warning("worker waits", error=type(error).__name__, attempt=failures)
                 self._stop.wait(min(BACK_OFF_SECONDS, 0.1 * 2**failures))
@@ -175,7 +177,9 @@ class Worker:
         for record in records:
             upto[record.partition] = record.offset + 1
             try:
-                opened.append(self._decoder.envelope(record.partition, record.offset, record.key or b"", record.value or b""))
+                opened.append(
+                    self._decoder.envelope(record.partition, record.offset, record.key or b"", record.value or b"")
+                )
             except Poison as poison:
                 aside.append((record, poison.reason))
         items = self._decoder.bodies(opened)

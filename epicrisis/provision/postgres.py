@@ -17,6 +17,10 @@ from epicrisis.sql import ddl, literal
 OTHER = ("intake", "cluster", "keys")
 
 
+FROZEN = "10s"
+"""So long a transaction may wait for its process: less than a worker is missed by its group."""
+
+
 def databases() -> list[str]:
     """The databases of an installation: one per service, and intake, cluster, keys."""
     return [*services(), *OTHER]
@@ -70,6 +74,12 @@ def _roles(admin: psycopg.Connection[Any], settings: Settings) -> None:
                 sql.SQL(literal(command)),
                 sql.Identifier(role),
                 sql.Literal(settings.secret(f"role.{name}", create=True)),
+            )
+        )
+        # A process that is frozen within a transaction must not keep its locks from whoever takes its work over.
+        admin.execute(
+            sql.SQL("ALTER ROLE {} SET idle_in_transaction_session_timeout = {}").format(
+                sql.Identifier(role), sql.Literal(FROZEN)
             )
         )
 
