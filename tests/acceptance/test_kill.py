@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +49,12 @@ def paths(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[P
 
 
 @pytest.fixture(scope="module")
-def undisturbed(servers: dict[str, Any], paths: list[Path]) -> Iterator[Agreed]:
+def undisturbed(servers: dict[str, Any], paths: list[Path]) -> Agreed:
     with installation(servers) as settings, roles(settings, ("relay",), ("work",)):
         report = import_files(paths, intake(settings), operator="local", clinic="local/main")
         assert not report.refused
         caught_up(settings)
-        yield agreed(settings)
+        return agreed(settings)
 
 
 def finish(settings: Settings, paths: list[Path]) -> None:
@@ -77,13 +76,14 @@ def test_kill_9_of_import_relay_and_worker_loses_and_doubles_nothing(
     total = sum(map(len, undisturbed.journals.values()))
     with installation(servers) as settings, roles(settings, ("relay",), ("work",)) as running:
         relay, worker = running
+        hit = 0
         for number, seed in enumerate(SEEDS):
             chance = random.Random(seed)
             importer = Role(settings, "import", *map(str, paths))
             running.append(importer)
             target = total * (number + chance.random()) / len(SEEDS)
             wait_until(lambda: journal_total(settings) >= target or not importer.alive, "some were imported")  # noqa: B023
-            seen = ledger_total(settings)
+            seen, hit = ledger_total(settings), hit + importer.alive
             victims = [importer, relay, worker]
             chance.shuffle(victims)
             for victim in victims:
@@ -92,6 +92,7 @@ def test_kill_9_of_import_relay_and_worker_loses_and_doubles_nothing(
             relay, worker = Role(settings, "relay"), Role(settings, "work")
             running += [relay, worker]
             wait_until(lambda: ledger_total(settings) > seen or journal_total(settings) == seen, "it goes on")  # noqa: B023
+        assert hit >= 2, "most imports were killed while they were at it"
         finish(settings, paths)
         found = agreed(settings)
     assert found.journals == undisturbed.journals
@@ -99,23 +100,32 @@ def test_kill_9_of_import_relay_and_worker_loses_and_doubles_nothing(
     assert found.reads == undisturbed.reads
 
 
-def test_a_worker_that_wakes_up_after_another_took_over_changes_nothing(
+def frozen_with_its_locks(settings: Settings, worker: Role) -> bool:
+    """Stop it for a moment; whether it holds locks in an open transaction now. If not, it goes on."""
+    worker.send(signal.SIGSTOP)
+    time.sleep(0.02)
+    query = f"""SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE state = 'idle in transaction'
+    AND usename = '{settings.role("worker")}' AND mode = 'RowExclusiveLock'"""
+    if support.rows(settings, "cluster", query):
+        return True
+    worker.send(signal.SIGCONT)
+    time.sleep(0.01)
+    return False
+
+
+def test_a_worker_frozen_in_a_transaction_stops_nobody_and_changes_nothing_when_it_wakes_up(
     servers: dict[str, Any], paths: list[Path], undisturbed: Agreed
 ) -> None:
+    epochs = "SELECT sum(epoch) FROM projection.offset"
     with installation(servers) as settings, roles(settings, ("relay",), ("work",)) as running:
-        _, sleeper = running
+        sleeper = running[1]
         importer = Role(settings, "import", *map(str, paths))
         running.append(importer)
         wait_until(lambda: ledger_total(settings) > 100, "the worker is at work")
-        sleeper.send(signal.SIGSTOP)
-        epochs = sum(epoch for (epoch,) in support.rows(settings, "cluster", "SELECT epoch FROM projection.offset"))
+        wait_until(lambda: frozen_with_its_locks(settings, sleeper), "the worker is within a transaction")
+        before = support.rows(settings, "cluster", epochs)
         running.append(Role(settings, "work"))
-        wait_until(
-            lambda: (
-                sum(e for (e,) in support.rows(settings, "cluster", "SELECT epoch FROM projection.offset")) > epochs
-            ),
-            "the second worker took over, past the session time-out of the first",
-        )
+        wait_until(lambda: support.rows(settings, "cluster", epochs) > before, "the second worker took over")
         wait_until(lambda: not importer.alive, "everything is imported")
         caught_up(settings)
         sleeper.send(signal.SIGCONT)
