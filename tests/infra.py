@@ -88,12 +88,12 @@ def embedded(folder: Path) -> Iterator[dict[str, Any]]:
             if any(part.state != "running" for part in local.status(settings)):
                 started_by_tests.touch()
         ours.write_text(start_time(os.getpid()) or "")
-        local.up(settings)
     try:
+        local.up(settings)
         yield {"state": folder}
     finally:
         with state.lock("test-runs.lock"):
-            ours.unlink()
+            ours.unlink(missing_ok=True)
             if not others(users) and started_by_tests.exists():
                 local.down(settings)
 

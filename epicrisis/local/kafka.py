@@ -41,17 +41,16 @@ def java() -> Path:
 
 def up(state: State) -> Record:
     """Start Kafka if it is not running, and wait until it lets the admin in."""
-    password = state.secret(SECRET, create=True) or ""
     record = running(state, NAME)
     if record is None:
         class_path = os.pathsep.join(str(jar) for jar in jars.fetch())
         home = state.folder / "kafka"
         home.mkdir(mode=0o700, exist_ok=True)
-        initialise(state, home, class_path, password)
+        initialise(state, home, class_path)
         port = choose_port(state, NAME)
         config = configure(state, home / "server.properties", home / "data", port, choose_port(state, CONTROLLER))
         record = start(state, NAME, command(state, class_path, "kafka.Kafka", str(config)), port=port)
-    wait_ready(state, record, password)
+    wait_ready(state, record)
     return record
 
 
@@ -103,7 +102,7 @@ def properties(
     )
 
 
-def initialise(state: State, home: Path, class_path: str, password: str) -> None:
+def initialise(state: State, home: Path, class_path: str) -> None:
     """Format the log folder beside its place and rename it, so that a half-made one is never used."""
     data = home / "data"
     if (data / "meta.properties").exists():
@@ -118,6 +117,7 @@ def initialise(state: State, home: Path, class_path: str, password: str) -> None
     # Its password goes in through a file: a command line can be read by every user of the machine.
     scram = home / "format.arguments"
     scram.touch(mode=0o600)
+    password = state.secret(SECRET, create=True)
     scram.write_text(f"--add-scram\nSCRAM-SHA-512=[name={ADMIN},password={password}]\n", encoding="utf-8")
     arguments = ["format", f"--cluster-id={cluster_id}", "--config", str(config), f"@{scram}"]
     log = state.logs / "kafka-format.out"
@@ -151,8 +151,9 @@ def client_settings(port: int, user: str, password: str) -> dict[str, Any]:
     }
 
 
-def wait_ready(state: State, record: Record, password: str) -> None:
+def wait_ready(state: State, record: Record) -> None:
     """Wait until the admin can log in and the broker names its cluster."""
+    password = state.secret(SECRET, create=True) or ""  # not an argument: a traceback may show those
     log = state.logs / "kafka.log"
     deadline = time.monotonic() + SECONDS
     while True:

@@ -61,12 +61,11 @@ def binaries() -> Path:
 
 def up(state: State) -> Record:
     """Start PostgreSQL if it is not running, and wait until it lets the superuser in."""
-    password = state.secret(SECRET, create=True) or ""
     deadline = time.monotonic() + SECONDS
     while True:
-        record = running(state, NAME) or start_on(state, initialise(state, password))
+        record = running(state, NAME) or start_on(state, initialise(state))
         try:
-            wait_ready(state, record, password)
+            wait_ready(state, record)
             return record
         except Unreachable:
             # After a kill -9 the old connections' processes may take a moment to notice that they are alone.
@@ -106,7 +105,7 @@ def down(state: State) -> bool:
     return stop(state, NAME, signal.SIGINT)
 
 
-def initialise(state: State, password: str) -> Path:
+def initialise(state: State) -> Path:
     """The data folder; made beside its place and renamed, so that a half-made one is never used."""
     home = state.folder / "postgres"
     home.mkdir(mode=0o711, exist_ok=True)
@@ -118,7 +117,7 @@ def initialise(state: State, password: str) -> Path:
     half.mkdir(mode=0o700)
     password_file = half / "password"
     password_file.touch(mode=0o600)
-    password_file.write_text(password + "\n")
+    password_file.write_text(f"{state.secret(SECRET, create=True)}\n")
     if (user := server_user(state)) is not None:
         os.chown(half, user.pw_uid, user.pw_gid)
         os.chown(password_file, user.pw_uid, user.pw_gid)
@@ -164,10 +163,11 @@ def launch_user(state: State) -> str:
     return f"{user.pw_uid}:{user.pw_gid}" + ("" if passable else ":keep")
 
 
-def wait_ready(state: State, record: Record, password: str) -> None:
+def wait_ready(state: State, record: Record) -> None:
     """Wait until the superuser can log in."""
     import psycopg
 
+    password = state.secret(SECRET, create=True) or ""  # not an argument: a traceback may show those
     deadline = time.monotonic() + SECONDS
     while True:
         try:
