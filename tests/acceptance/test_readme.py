@@ -92,8 +92,8 @@ def test_the_two_commands_exist() -> None:
 def test_publish_your_first_data_then_look_at_it(shell: Shell) -> None:
     publish, look = MARKED
     published = shell.run(publish)
-    assert "events: 1 diagnosis, 1 registration; 0 messages were known already; 0 refused" in published
-    assert "events: none; 1 messages were known already; 0 refused" in published
+    assert "events: 1 diagnosis, 1 registration; 0 messages known already; 0 refused" in published
+    assert "events: none; 1 message known already; 0 refused" in published
     shell.wait()
     seen = shell.run(look)
     assert seen.count("Muster") >= 3  # the roster, the timeline, the roster as of then
