@@ -56,11 +56,13 @@ Exit codes: 0 done; 1 an error, or something was refused or still waits (one lin
 
 
 def command_names() -> list[tuple[str, ...]]:
-    """Every command, those in groups with their group's name, in the order of the command line."""
+    """Every command, those in groups with their group's name, in the order of the alphabet: that of the
+    command line is that in which its modules happened to be imported.
+    """
     found: list[tuple[str, ...]] = []
-    for name, command in _application().commands.items():
+    for name, command in sorted(_application().commands.items()):
         inside = getattr(command, "commands", None)
-        found += [(name, sub) for sub in inside] if inside else [(name,)]
+        found += [(name, sub) for sub in sorted(inside)] if inside else [(name,)]
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kafka import TopicPartition
 
+from epicrisis.assembly import consumers
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
 from epicrisis.found import services
@@ -22,6 +23,7 @@ class Lag:
         from epicrisis.worker import kafka_consumer
 
         self._topic = settings.topic()
+        self.current = [consumer.name for consumer in consumers()]
         self._journals = {n: Database(settings.dsn_for(n, "relay"), size=1, name=n) for n in services()}
         self._cluster = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
         self._kafka = kafka_consumer(settings, "lag")
@@ -36,15 +38,25 @@ class Lag:
         return behind
 
     def consumers(self) -> dict[str, int]:
-        """Per consumer how many records of the log it has not applied yet."""
-        places = [TopicPartition(self._topic, p) for p in self._kafka.partitions_for_topic(self._topic) or ()]
-        ends = {place.partition: end for place, end in self._kafka.end_offsets(places).items()}
-        behind: dict[str, int] = {}
+        """Per consumer that has begun how many records of the log it has not applied yet.
+
+        A projection's former versions are left out: nobody follows for them any more.
+        """
+        ends, behind = self._ends(), dict[str, int]()
         with self._cluster.transaction() as cur:
             cur.execute(queries("epicrisis.projecting")["lag"])
             for consumer, partition, next_offset, _ in cur:
-                behind[consumer] = behind.get(consumer, 0) + max(0, ends.get(partition, 0) - next_offset)
+                if consumer in self.current:
+                    behind[consumer] = behind.get(consumer, 0) + max(0, ends.get(partition, 0) - next_offset)
         return behind
+
+    def records(self) -> int:
+        """How many records the log has: what a consumer that has not begun is behind."""
+        return sum(self._ends().values())
+
+    def _ends(self) -> dict[int, int]:
+        places = [TopicPartition(self._topic, p) for p in self._kafka.partitions_for_topic(self._topic) or ()]
+        return {place.partition: end for place, end in self._kafka.end_offsets(places).items()}
 
     def wait(self, seconds: float = 60.0, consumers: Iterable[str] = ()) -> None:
         """Wait until everything is relayed and these consumers (default: all known) have applied it.

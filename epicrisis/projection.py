@@ -93,6 +93,11 @@ class Projection:
         """The PostgreSQL schema of this version."""
         return f"{self.name}_v{self.version}"
 
+    def view(self, table: Table) -> str:
+        """The stable name under which a table is read: ``read.<view>``."""
+        own = table.name == self.name or table.name.startswith(f"{self.name}_")
+        return table.name if own else f"{self.name}_{table.name}"
+
     def table(
         self, *, key: Sequence[str], name: str | None = None, shared: bool = False
     ) -> Callable[[type[R]], type[R]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
 
 from epicrisis.database import Database
 from epicrisis.errors import Refused, SettingsError
-from epicrisis.projection import Projection, Scope
+from epicrisis.found import projection, projections
+from epicrisis.projection import Projection, Scope, Table
 from epicrisis.settings import Settings
 
 
@@ -17,48 +18,70 @@ def read(
     settings: Settings,
     projection: Projection,
     *,
+    table: Table | None = None,
     clinic: str | None = None,
     where: Mapping[str, str] | None = None,
+    columns: Sequence[str] = (),
     limit: int | None = None,
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns and rows of a read model, by key.
 
     With ``clinic`` the rows are read by the role that row level security binds to that clinic; without it by the
-    auditor's, which sees every clinic's. ``where`` compares columns as text.
+    auditor's, which sees every clinic's. ``where`` compares columns as text. ``table`` is another one than the first.
 
     Raises
     ------
     SettingsError
-        A column in ``where`` does not exist.
+        A column does not exist, or the rows are not kept per clinic.
     """
+    table = table or next(iter(projection.tables.values()))
+    by_clinic = clinic is not None and projection.scope is not Scope.CLINIC
     if clinic is not None and projection.scope is not Scope.CLINIC:
         where = {**(where or {}), "clinic": clinic}
         clinic = None
     role = "reader" if clinic is not None else "auditor"
     database = Database(settings.dsn_for("cluster", role), size=1, name="cluster")
-    view = sql.Identifier("read", projection.name)
+    view = sql.Identifier("read", projection.view(table))
     try:
         with database.transaction(clinic=clinic) as cur:
             cur.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(view))
-            columns = [c.name for c in cur.description or ()]
-            unknown = [name for name in where or {} if name not in columns]
-            if unknown:
+            known = [c.name for c in cur.description or ()]
+            if by_clinic and "clinic" not in known:
+                raise SettingsError(f"{projection.view(table)} is not kept per clinic: leave --clinic out")
+            if unknown := [name for name in (*columns, *(where or {})) if name not in known]:
                 raise SettingsError(
-                    f"{projection.name} has no column {', '.join(unknown)}; there are: {', '.join(columns)}"
+                    f"{projection.view(table)} has no column {', '.join(unknown)}; there are: {', '.join(known)}"
                 )
+            chosen = list(columns) or known
             conditions = [sql.SQL("{}::text = %s").format(sql.Identifier(name)) for name in where or {}]
-            first = next(iter(projection.tables.values()))
-            order = [c for c in first.key if c in columns]
-            query = sql.SQL("SELECT * FROM {}{}{}{}").format(
+            order = [c for c in table.key if c in known]
+            query = sql.SQL("SELECT {} FROM {}{}{}{}").format(
+                sql.SQL(", ").join(map(sql.Identifier, chosen)),
                 view,
                 sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL(""),
                 sql.SQL(" ORDER BY ") + sql.SQL(", ").join(map(sql.Identifier, order)) if order else sql.SQL(""),
                 sql.SQL(" LIMIT {}").format(sql.Literal(limit)) if limit is not None else sql.SQL(""),
             )
             cur.execute(query, list((where or {}).values()))
-            return columns, [dict(zip(columns, row, strict=True)) for row in cur]
+            return chosen, [dict(zip(chosen, row, strict=True)) for row in cur]
     finally:
         database.close()
+
+
+def find(name: str) -> tuple[Projection, Table]:
+    """A read model by its view's name: a projection's own, or that of another of its tables.
+
+    Raises
+    ------
+    SettingsError
+        There is none of that name.
+    """
+    for known in projections().values():
+        for table in known.tables.values():
+            if known.view(table) == name:
+                return known, table
+    found = projection(name)
+    return found, next(iter(found.tables.values()))
 
 
 def conditions(pairs: list[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from epicrisis.cli.app import app
-from epicrisis.cli.output import Format, emit
+from epicrisis.cli.output import Format, counted, emit
 
 if TYPE_CHECKING:
     from epicrisis.settings import Settings
@@ -105,7 +105,7 @@ def _simulated(settings: Settings, folder: Path, patients: int, seed: int) -> No
 def _synthea(settings: Settings, folder: Path, patients: int, seed: int) -> None:
     from epicrisis.local.synthea import generate
 
-    with _step(f"Synthea makes {patients} patients"):
+    with _step(f"Synthea makes {counted(patients, 'patient')}"):
         made = generate(patients, seed, folder / "synthea")
     _import(settings, made, "synthea/main")
 
@@ -119,7 +119,8 @@ def _import(settings: Settings, paths: list[Path], clinic: str) -> None:
     typer.echo("· epicrisis import … ", nl=False)
     report = import_files(paths, intake(settings), operator=clinic.split("/")[0], clinic=clinic)
     typer.echo(
-        f"{report.messages} messages, {report.resources.total()} resources, {report.events.total()} events, "
+        f"{counted(report.messages, 'message')}, {counted(report.resources.total(), 'resource')}, "
+        f"{counted(report.events.total(), 'event')}, "
         f"{report.repeated} sent twice, {len(report.refused)} refused; {time.monotonic() - began:.1f} s"
     )
     if report.refused:
@@ -134,7 +135,10 @@ def _show(settings: Settings) -> None:
         columns, rows = read(settings, projections()[name])
         typer.echo("")
         emit(
-            _some(rows), SHOWN.get(name, tuple(columns)), Format.TABLE, title=f"{name}: {len(rows)} rows, for instance"
+            _some(rows),
+            SHOWN.get(name, tuple(columns)),
+            Format.TABLE,
+            title=f"{name}: {counted(len(rows), 'row')}, for instance",
         )
     _history(settings)
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from epicrisis.cli.app import app
-from epicrisis.cli.output import Format, FormatOption, emit
+from epicrisis.cli.output import Format, FormatOption, counted, emit
 
 
 @app.command("import", epilog="Example: epicrisis import bundles/ --operator charite --clinic charite/onco")
@@ -52,10 +52,15 @@ def import_(
     total = report.resources.total()
     if format is Format.TABLE:
         rows = [{"resource": kind, "count": n} for kind, n in report.resources.most_common()]
-        emit(rows, ("resource", "count"), format, title=f"{total} resources of {report.messages} messages went in")
+        emit(
+            rows,
+            ("resource", "count"),
+            format,
+            title=f"{counted(total, 'resource')} of {counted(report.messages, 'message')} went in",
+        )
         typer.echo(
             f"events: {', '.join(f'{n} {name}' for name, n in sorted(report.events.items())) or 'none'}; "
-            f"{report.repeated} messages were known already; {len(report.refused)} refused; "
+            f"{counted(report.repeated, 'message')} known already; {len(report.refused)} refused; "
             f"{seconds:.1f} s, {total / seconds:.0f} resources/s"
         )
     refused = [{"where": place, "why": why} for place, why in report.refused]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, TextIO
+from uuid import UUID
 
 import typer
 
@@ -67,15 +68,25 @@ def emit_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(as_text(row.get(column))) for column in columns))  # Text: nothing in it is markup
+        table.add_row(*(Text(as_cell(row.get(column))) for column in columns))  # Text: nothing in it is markup
+    if title:
+        out.write(f"{title}\n")  # not the table's own title: that would be broken at the table's width
     # A pipe has no width: there, no line is ever broken.
     console = Console(file=out) if out.isatty() else Console(file=out, width=10_000, no_color=True)
-    console.print(table, crop=False)
+    with console.capture() as drawn:
+        console.print(table, crop=False)
+    lines = [line.rstrip() for line in drawn.get().splitlines()]
+    out.write("\n".join(lines[1:] if lines and not lines[0] else lines) + "\n")
     return table.row_count
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: ``1 message``, ``2 messages``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def chosen(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
@@ -104,3 +115,23 @@ def as_text(value: object) -> str:
             return json.dumps(value, ensure_ascii=False, default=as_json)
         case _:
             return str(value)
+
+
+def as_cell(value: object) -> str:
+    """A value for people: a mapping as ``key: value``, without the signs that only programs need."""
+    match value:
+        case dict():
+            parts = (f"{short(str(key))}: {as_cell(item)}" for key, item in value.items())
+            return "; ".join(parts)
+        case list() | tuple() | set() | frozenset():
+            return ", ".join(as_cell(item) for item in value)
+        case _:
+            return as_text(value)
+
+
+def short(key: str) -> str:
+    """The first digits of a UUID; any other key as it is."""
+    try:
+        return f"{UUID(key).hex[:8]}…"
+    except ValueError:
+        return key

@@ -1,4 +1,4 @@
-"""`epicrisis read | replay | parked`: look at read models, histories, and what was set aside."""
+"""`epicrisis read | replay | lag | parked`: look at read models, histories, and what is not there yet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from epicrisis.cli.app import app
-from epicrisis.cli.output import Format, FormatOption, emit
+from epicrisis.cli.output import Format, FormatOption, counted, emit
 
 parked = typer.Typer(help="Subjects set aside after a failure, and records that belong to no subject.")
 app.add_typer(parked, name="parked")
@@ -21,19 +21,27 @@ def read(
     projection: Annotated[str, typer.Argument(help="The read model, e.g. clinic_patients.")],
     clinic: Annotated[str | None, typer.Option(help="As this clinic sees it (operator/site).")] = None,
     where: Annotated[list[str] | None, typer.Option(help="column=value; may be repeated.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Only these columns: a,b,c.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many rows.")] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Show a read model."""
-    from epicrisis.found import projection as find
-    from epicrisis.readmodel import conditions
+    from epicrisis.readmodel import conditions, find
     from epicrisis.readmodel import read as rows_of
     from epicrisis.settings import Settings
 
-    columns, rows = rows_of(
-        Settings.read(), find(projection), clinic=clinic, where=conditions(where or []), limit=limit
+    found, table = find(projection)
+    chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    names, rows = rows_of(
+        Settings.read(),
+        found,
+        table=table,
+        clinic=clinic,
+        where=conditions(where or []),
+        columns=chosen,
+        limit=limit,
     )
-    emit(rows, columns, format, title=f"{projection}: {len(rows)} rows")
+    emit(rows, names, format, title=f"{projection}: {counted(len(rows), 'row')}")
 
 
 @app.command(epilog="Example: epicrisis replay Patient/0192f… --as-of 2026-03-01T00:00:00Z --through clinic_patients")
@@ -73,6 +81,33 @@ def replay(
     for table, rows in history.through(find(through), known).items():
         columns = [f.name for f in dataclasses.fields(rows[0])] if rows else []
         emit([{c: getattr(r, c) for c in columns} for r in rows], columns, format, title=table)
+
+
+@app.command(epilog="Example: epicrisis import first.json && epicrisis lag --wait 30")
+def lag(
+    wait: Annotated[float | None, typer.Option(help="Wait so many seconds at most until all is readable.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Show what is not readable yet: journal → log → ledger and read models. With --wait, exit code 1 if it lasts."""
+    from epicrisis.lag import Lag
+    from epicrisis.settings import Settings
+
+    behind = Lag(Settings.read())
+    try:
+        if wait is not None:
+            behind.wait(wait, behind.current)
+        rows = [
+            {"from": "journal", "to": "log", "name": name, "behind": slices, "unit": "slices with news"}
+            for name, slices in behind.relay().items()
+        ]
+        applied, records = behind.consumers(), behind.records()
+        rows += [
+            {"from": "log", "to": "rows", "name": name, "behind": applied.get(name, records), "unit": "records"}
+            for name in behind.current
+        ]
+        emit(rows, ("from", "to", "name", "behind", "unit"), format)
+    finally:
+        behind.close()
 
 
 def _moment(text: str) -> datetime:

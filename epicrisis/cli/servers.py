@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from epicrisis.cli.app import app
 from epicrisis.cli.output import Format, FormatOption, emit
 
+if TYPE_CHECKING:
+    from epicrisis.local import Part
+    from epicrisis.settings import Settings
+
 PART_COLUMNS = ("name", "state", "where", "pid")
 
 
-@app.command(epilog="Example: epicrisis up && epicrisis status")
-def up() -> None:
+@app.command(epilog="Example: epicrisis up --roles && epicrisis status")
+def up(
+    roles: Annotated[
+        bool, typer.Option("--roles", help="Then provision, and start serve, relay and work in the background.")
+    ] = False,
+) -> None:
     """Start Kafka and PostgreSQL on this machine. May be repeated."""
     from epicrisis import local
     from epicrisis.local.jars import cached
@@ -24,9 +33,25 @@ def up() -> None:
     if settings.local_kafka and not cached():
         typer.echo("fetching Apache Kafka from Maven Central (45 MB, once)")
     local.up(settings)
-    for part in local.status(settings):
-        typer.echo(f"{part.name}: {part.state} at {part.where}")
+    parts = local.status(settings)
+    if roles:
+        parts += _start_roles(settings)
+    for part in parts:
+        typer.echo(f"{part.name}: {part.state}" + (f" at {part.where}" if part.where else ""))
+    if not roles:
+        typer.echo("next: `epicrisis provision`, then the roles; or both at once with `epicrisis up --roles`")
     typer.echo(f"up after {time.monotonic() - began:.1f} s; `epicrisis down` stops, `epicrisis doctor` looks closer")
+
+
+def _start_roles(settings: Settings) -> list[Part]:
+    from epicrisis import logging
+    from epicrisis.local import roles
+    from epicrisis.provision import provision
+
+    logging.configure("provision")
+    provision(settings)
+    roles.up(settings)
+    return roles.status(settings)
 
 
 @app.command(epilog="Example: epicrisis down")
@@ -44,13 +69,15 @@ def down() -> None:
 
 @app.command(epilog="Example: epicrisis status --format json")
 def status(format: FormatOption = Format.TABLE) -> None:
-    """Show which servers run, and where."""
+    """Show which servers and roles run on this machine, and where."""
     from dataclasses import asdict
 
     from epicrisis import local
+    from epicrisis.local import roles
     from epicrisis.settings import Settings
 
-    emit((asdict(part) for part in local.status(Settings.read())), PART_COLUMNS, format)
+    settings = Settings.read()
+    emit((asdict(part) for part in local.status(settings) + roles.status(settings)), PART_COLUMNS, format)
 
 
 @app.command(epilog="Example: epicrisis doctor --format json")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from epicrisis.cli.app import app
-from epicrisis.cli.output import Format, FormatOption, emit
+from epicrisis.cli.output import Format, FormatOption, counted, emit
 
 
 @app.command(epilog="Example: epicrisis simulate --patients 200 --seed 7 --out simulated && epicrisis import simulated")
@@ -43,8 +43,9 @@ def simulate(
         emit(rows, ("operator", "resource_type", "resources"), format)
         return
     _tables(sent, resources)
-    typer.echo(f"{patients} patients, {sent.total()} messages, {resources.total()} resources", nl=False)
-    typer.echo(f", {refused} messages to be refused" if refused else "", nl=False)
+    made = ((patients, "patient"), (sent.total(), "message"), (resources.total(), "resource"))
+    typer.echo(", ".join(counted(number, noun) for number, noun in made), nl=False)
+    typer.echo(f", {counted(refused, 'message')} to be refused" if refused else "", nl=False)
     typer.echo(f", in {out}: go on with `epicrisis import {out}`" if out else "; --out DIR writes them down")
 
 

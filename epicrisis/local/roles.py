@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from epicrisis.local.process import choose_port, running, start, stop
+from epicrisis.local.process import LOOPBACK, choose_port, running, start, stop
+from epicrisis.local.servers import Part
 from epicrisis.local.state import State
 from epicrisis.settings import PREFIX, Settings
 
@@ -18,20 +19,39 @@ def up(settings: Settings) -> dict[str, int]:
     os.environ[f"{PREFIX}STATE"] = str(settings.state)
     os.environ[f"{PREFIX}NAMESPACE"] = settings.namespace
     pids: dict[str, int] = {}
-    for role in ROLES:
-        record = running(state, _name(settings, role))
-        if record is None:
-            port = choose_port(state, _name(settings, role)) if role == "serve" else 0
-            words = [role, "--port", str(port)] if role == "serve" else [role]
-            record = start(state, _name(settings, role), [sys.executable, "-m", "epicrisis", *words], port=port)
-        pids[role] = record.pid
+    with state.lock("roles.lock"):
+        for role in ROLES:
+            record = running(state, _name(settings, role))
+            if record is None:
+                port = choose_port(state, _name(settings, role)) if role == "serve" else 0
+                words = [role, "--port", str(port)] if role == "serve" else [role]
+                record = start(state, _name(settings, role), [sys.executable, "-m", "epicrisis", *words], port=port)
+            pids[role] = record.pid
     return pids
 
 
 def down(settings: Settings) -> list[str]:
-    """Stop the roles, the publishing side first; the names of those that were running."""
+    """Stop the roles, of every namespace under this state folder: their servers stop with them.
+
+    The publishing side first. Returns the names of those that were running.
+    """
     state = State(settings.state)
-    return [role for role in ROLES if stop(state, _name(settings, role))]
+    names = [file.stem for role in ROLES for file in sorted(state.run.glob(f"*-{role}.json"))]
+    return [name.removeprefix(f"{settings.namespace}-") for name in names if stop(state, name)]
+
+
+def status(settings: Settings) -> list[Part]:
+    """Each role: running or stopped; where `serve` listens."""
+    state = State(settings.state)
+    found: list[Part] = []
+    for role in ROLES:
+        record = running(state, _name(settings, role))
+        if record is None:
+            found.append(Part(name=role, state="stopped"))
+        else:
+            where = f"{LOOPBACK}:{record.port}" if record.port else ""
+            found.append(Part(name=role, state="running", where=where, pid=record.pid))
+    return found
 
 
 def serve_port(settings: Settings) -> int | None:

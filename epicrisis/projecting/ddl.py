@@ -70,8 +70,8 @@ def _view(
     reads: str | None,
     roles: dict[str, sql.Identifier],
 ) -> None:
-    """``read.<table>``: the stable name. Every row says whether it is incomplete (its subject is parked)."""
-    view = sql.Identifier("read", table.name if table.name == projection.name else f"{projection.name}_{table.name}")
+    """``read.<view>``: the stable name. Every row says whether it is incomplete (its subject is parked)."""
+    view = sql.Identifier("read", projection.view(table))
     source = sql.Identifier(projection.schema, table.name)
     if reads is not None:
         body: sql.Composable = sql.SQL(literal(reads.rstrip().rstrip(";")))

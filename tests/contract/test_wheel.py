@@ -15,6 +15,7 @@ from tests.infra import CHECKOUT
 
 PACKAGES = ("epicrisis", "schemas", "services", "projections")
 NOT_SHIPPED = {".pyc"}
+PARTS = ("kafka", "postgres", "serve", "relay", "work")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_the_doctor_works_outside_the_checkout_and_before_up(installed: Path, tm
 
 
 def test_every_command_has_help(installed: Path, tmp_path: Path) -> None:
-    for command in ("up", "down", "status", "doctor"):
+    for command in ("up", "down", "status", "doctor", "lag"):
         shown = run(installed, tmp_path / "state", command, "--help")
         assert shown.returncode == 0, shown.stderr
         assert "Example: epicrisis" in shown.stdout
@@ -100,13 +101,10 @@ def test_exit_codes_tell_wrong_usage_from_errors(installed: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        ("csv", "name,state,where,pid\nkafka,stopped,,\npostgres,stopped,,\n"),
+        ("csv", "name,state,where,pid\n" + "".join(f"{name},stopped,,\n" for name in PARTS)),
         (
             "ndjson",
-            (
-                '{"name":"kafka","state":"stopped","where":"","pid":null}\n'
-                '{"name":"postgres","state":"stopped","where":"","pid":null}\n'
-            ),
+            "".join(f'{{"name":"{name}","state":"stopped","where":"","pid":null}}\n' for name in PARTS),
         ),
     ],
 )
