@@ -13,6 +13,7 @@ GRANT UPDATE (seq) ON journal.head TO {service};
 GRANT SELECT ON journal.tail TO {service}, {relay};
 GRANT UPDATE (pos) ON journal.tail TO {service};
 GRANT USAGE ON SEQUENCE journal.pos TO {service};
+GRANT SELECT ON SEQUENCE journal.pos TO {relay};
 GRANT SELECT ON journal.event, journal.relay, journal.lease, journal.relay_member TO {relay};
 GRANT UPDATE (pos) ON journal.relay TO {relay};
 GRANT UPDATE ON journal.lease TO {relay};
@@ -22,7 +23,7 @@ GRANT SELECT ON journal.event TO {worker};
 
 INTAKE = """
 GRANT USAGE ON SCHEMA inbox TO {intake};
-GRANT SELECT, INSERT ON inbox.message TO {intake};
+GRANT SELECT, INSERT, DELETE ON inbox.message TO {intake};
 GRANT UPDATE (state, result) ON inbox.message TO {intake};
 GRANT SELECT, INSERT, DELETE ON inbox.busy TO {intake};
 """

@@ -74,6 +74,9 @@ CROSS JOIN LATERAL (
     ORDER BY event.pos LIMIT %(limit)s
 ) AS e
 
+-- position: the last pos given to anybody, committed or not
+SELECT last_value FROM journal.pos
+
 -- news: slices of mine whose tail is ahead of the relay's cursor
 SELECT t.slice, r.pos, t.pos
 FROM journal.tail AS t
