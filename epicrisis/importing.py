@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from epicrisis.errors import Malformed, Refused, Unresolved
+from epicrisis.errors import Malformed, Refused
 from epicrisis.fhir.gate import Checked, Gate
 from epicrisis.fhir.limits import Limits
 from epicrisis.fhir.read import Document, open_documents
@@ -35,9 +35,13 @@ class Report:
 
 @dataclass(slots=True)
 class _Ready:
-    document: Document | None
+    """A document on its way in. ``taken``: how many messages had gone in when it was refused."""
+
+    place: str
+    document: Document | None = None
     checked: Checked | None = None
-    refusal: tuple[str, str] | None = None
+    why: str = ""
+    taken: int = 0
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
@@ -71,39 +75,36 @@ def import_files(
     limits: Limits | None = None,
     on_file: Callable[[Path], None] = lambda _: None,
 ) -> Report:
-    """Take every message of these files in. One that refers to what comes later is tried again at the end.
+    """Take every message of these files in. One that is refused is tried again at the end: what it needed may have
+    come after it.
 
     ``from_source``: a Bundle's ``meta.source`` may name the clinic that sends it.
     """
     report = Report()
-    waiting = [*_take(_ahead(paths, limits, on_file), intake, report, operator, clinic, from_source)]
-    while waiting:
-        again = [*_take((_Ready(d) for d, _ in waiting), intake, report, operator, clinic, from_source)]
-        if len(again) == len(waiting):
-            report.refused += [(document.place, str(problem)) for document, problem in again]
-            break
-        waiting = again
+    refused = [*_take(_ahead(paths, limits, on_file), intake, report, operator, clinic, from_source)]
+    while any(one.document is not None and one.taken < report.messages for one in refused):
+        refused = [*_take(refused, intake, report, operator, clinic, from_source)]
+    report.refused = [(one.place, one.why) for one in refused]
     return report
 
 
 def _take(
     ready: Iterable[_Ready], intake: Intake, report: Report, operator: str, clinic: str, from_source: bool
-) -> Iterator[tuple[Document, Unresolved]]:
-    """Take messages in; yields those that refer to something not known yet."""
+) -> Iterator[_Ready]:
+    """Take messages in; yields those that are refused, in the same order. Where nothing else went in since a message
+    was refused, it is not asked again.
+    """
     for one in ready:
-        if one.refusal is not None:
-            report.refused.append(one.refusal)
-        if one.document is None:
+        if one.document is None or (one.why and one.taken == report.messages):
+            yield one
             continue
         try:
             checked = one.checked or intake.check(one.document.raw)
             sender = _sender(checked) if from_source else None
             op, at = (sender.split("/", 1)[0], sender) if sender else (operator, clinic)
             receipt = intake.receive(one.document.raw, operator=op, clinic=at, door=DOOR, checked=checked)
-        except Unresolved as problem:
-            yield one.document, problem
         except Refused as problem:
-            report.refused.append((one.document.place, str(problem)))
+            yield _Ready(one.place, one.document, why=str(problem), taken=report.messages)
         else:
             _count(report, checked, receipt)
 
@@ -167,10 +168,10 @@ def _documents(path: Path, gate: Gate, limits: Limits | None) -> Iterator[_Ready
     try:
         for document in open_documents(path, limits):
             try:
-                yield _Ready(document, gate.check(document.raw))
+                yield _Ready(document.place, document, gate.check(document.raw))
             except Refused as problem:
-                yield _Ready(None, refusal=(document.place, str(problem)))
+                yield _Ready(document.place, why=str(problem))
     except Malformed as problem:
-        yield _Ready(None, refusal=(str(path), str(problem)))
+        yield _Ready(str(path), why=str(problem))
     except OSError as problem:
-        yield _Ready(None, refusal=(str(path), f"cannot be read: {problem.strerror}"))
+        yield _Ready(str(path), why=f"cannot be read: {problem.strerror}")

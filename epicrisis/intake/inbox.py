@@ -59,7 +59,15 @@ class Inbox(Protocol):
         ...
 
     def finish(self, id_: UUID, result: dict[str, Any]) -> None:
-        """The message is done; its subjects are free."""
+        """The message is done; its subjects are free. Where it was ``refused``, it may be recorded again."""
+        ...
+
+    def forget(self, id_: UUID) -> None:
+        """The message was never here; its subjects are free. Not for one that is done, or was refused in the middle."""
+        ...
+
+    def occupied(self, id_: UUID) -> set[UUID]:
+        """The subjects that wait for this message."""
         ...
 
     def unfinished(self, id_: UUID | None = None) -> list[Message]:
@@ -124,6 +132,16 @@ class PostgresInbox:
         with self._database.transaction() as cur:
             cur.execute(_SQL["leave"], {"message": id_})
             cur.execute(_SQL["finish"], {"id": id_, "result": Jsonb(result)})
+
+    def forget(self, id_: UUID) -> None:
+        with self._database.transaction() as cur:
+            cur.execute(_SQL["leave"], {"message": id_})
+            cur.execute(_SQL["forget"], {"id": id_})
+
+    def occupied(self, id_: UUID) -> set[UUID]:
+        with self._database.session() as cur:
+            cur.execute(_SQL["occupied"], {"message": id_})
+            return {subject for (subject,) in cur}
 
     def unfinished(self, id_: UUID | None = None) -> list[Message]:
         with self._database.session() as cur:

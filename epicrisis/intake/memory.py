@@ -18,6 +18,7 @@ class MemoryInbox:
         self._lock = threading.Lock()
         self._messages: dict[UUID, Message] = {}
         self._results: dict[UUID, dict[str, Any]] = {}
+        self._done: set[UUID] = set()
         self._busy: dict[UUID, UUID] = {}
         self._watched: set[UUID] = set()
 
@@ -25,7 +26,7 @@ class MemoryInbox:
         with self._lock:
             if id_ not in self._messages:
                 return None
-            return ("done", self._results[id_]) if id_ in self._results else ("received", None)
+            return "done" if id_ in self._done else "received", self._results.get(id_)
 
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
         with self._lock:
@@ -33,16 +34,32 @@ class MemoryInbox:
             if not others:
                 self._messages.setdefault(message.id, message)
                 self._busy.update((subject, message.id) for subject in subjects)
+                if "refused" in self._results.get(message.id, ()):
+                    self._done.discard(message.id)
             return others
 
     def finish(self, id_: UUID, result: dict[str, Any]) -> None:
         with self._lock:
             self._results[id_] = result
-            self._busy = {subject: by for subject, by in self._busy.items() if by != id_}
+            self._done.add(id_)
+            self._leave(id_)
+
+    def forget(self, id_: UUID) -> None:
+        with self._lock:
+            self._leave(id_)
+            if id_ not in self._results:
+                self._messages.pop(id_, None)
+
+    def occupied(self, id_: UUID) -> set[UUID]:
+        with self._lock:
+            return {subject for subject, by in self._busy.items() if by == id_}
+
+    def _leave(self, id_: UUID) -> None:
+        self._busy = {subject: by for subject, by in self._busy.items() if by != id_}
 
     def unfinished(self, id_: UUID | None = None) -> list[Message]:
         with self._lock:
-            waiting = [m for m in self._messages.values() if m.id not in self._results and id_ in (None, m.id)]
+            waiting = [m for m in self._messages.values() if m.id not in self._done and id_ in (None, m.id)]
             return sorted(waiting, key=lambda m: m.received)
 
     @contextmanager

@@ -3,7 +3,8 @@
 There is no transaction across the services' databases. So the sealed original is recorded first, its subjects are
 occupied (one message at a time writes to a subject), everything is decided before the first append, and every append
 is one transaction with event ids made from message and service. Killed in between, the message is finished by
-whoever finds it next; sent again, it gets the first answer.
+whoever finds it next; sent again, it gets the first answer. A refused message is forgotten: sent again, it is judged
+anew.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from epicrisis import logging
@@ -94,8 +96,13 @@ class Intake:
         if first is not None:
             return first
         checked = checked or self._gate.check(raw)
-        for _ in range(TRIES):
-            resolver, items = self._resolve(checked, id_, operator)
+        for attempt in range(TRIES):
+            try:
+                resolver, items = self._resolve(checked, id_, operator)
+            except Refused:
+                if attempt and (first := self._first_answer(id_)):
+                    return first
+                raise
             subjects = {item.subject for item in items if item.subject is not None}
             try:
                 keys = self._keys.for_subjects(subjects or {id_})
@@ -114,11 +121,14 @@ class Intake:
             )
             with self._inbox.watching(id_) as mine:
                 found = self._inbox.result(id_) if mine else None
-                if mine and (found is None or found[0] == "received") and self._occupy(message, subjects):
+                if mine and (found is None or _open(*found)) and self._occupy(message, subjects):
                     try:
                         return self._carry_out(message, resolver, items, again=found is not None)
                     except Conflict:
                         continue
+                    except Refused as refusal:
+                        self._refuse(id_, refusal, again=found is not None)
+                        raise
             first = self._first_answer(id_)
             if first is not None:
                 return first
@@ -141,17 +151,14 @@ class Intake:
         found = self._inbox.result(id_)
         if found is None:
             return None
-        state, result = found
-        if state == "received":
+        if found[0] == "received":
             for message in self._inbox.unfinished(id_):
                 self._finish(message)
             found = self._inbox.result(id_)
-            if found is None or found[0] == "received":
-                return None
-            result = found[1]
+        if found is None or _open(*found):
+            return None
+        result = found[1]
         assert result is not None
-        if "refused" in result:
-            raise Refused(result["refused"])
         return Receipt(id_, result["resources"], result["events"], repeated=True)
 
     def _resolve(self, checked: Checked, id_: UUID, operator: str) -> tuple[Resolver, list[Item]]:
@@ -190,33 +197,26 @@ class Intake:
                 return 0
             key = self._keys.by_ids([message.key]).get(message.key)
             if key is None:
-                self._inbox.finish(message.id, {"refused": ERASED})
+                self._refuse(message.id, Refused(ERASED), again=True)
                 return 1
-            checked = self._gate.check(unseal_original(message.original, key, message.id))
+            raw = unseal_original(message.original, key, message.id)
             for _ in range(TRIES):
                 try:
-                    resolver, items = self._resolve(checked, message.id, message.operator)
-                except Refused as refusal:  # what it refers to has changed since: nobody may wait for it for ever
-                    self._inbox.finish(message.id, {"refused": str(refusal)})
-                    break
-                try:
+                    resolver, items = self._resolve(self._gate.check(raw), message.id, message.operator)
                     self._carry_out(message, resolver, items, again=True)
-                    break
-                except Refused:
                     break
                 except Conflict:
                     continue
+                except Refused as refusal:  # what it refers to has changed since: nobody may wait for it for ever
+                    self._refuse(message.id, refusal, again=True)
+                    break
             log.info("message finished", message_id=str(message.id), operator=message.operator)
             return 1
 
     def _carry_out(self, message: Message, resolver: Resolver, items: list[Item], *, again: bool) -> Receipt:
-        """Decide everything, then append; the result is remembered, a refusal too."""
+        """Decide everything, then append; the result is remembered."""
         decide = self._decide(message, resolver, items)
-        try:
-            plan = decide(again)
-        except Refused as refusal:
-            self._inbox.finish(message.id, {"refused": str(refusal)})
-            raise
+        plan = decide(again)
         claims = resolver.claims(items)
         events: dict[str, int] = {}
         for service in self._services:
@@ -226,6 +226,31 @@ class Intake:
         receipt = Receipt(message.id, len(items), {name: n for name, n in events.items() if n})
         self._inbox.finish(message.id, {"resources": receipt.resources, "events": dict(receipt.events)})
         return receipt
+
+    def _refuse(self, id_: UUID, refusal: Refused, *, again: bool) -> None:
+        """Forget a refused message, so that it is judged anew when it is sent again. Its subjects are free.
+
+        One that was begun before (``again``) may have events in a journal, and a later release or other identifiers
+        refuse its rest: that one is kept, and what is left of it judged anew.
+        """
+        if again and self._begun(id_):
+            self._inbox.finish(id_, {"refused": str(refusal)})
+            log.error("message refused after a part of it was appended", message_id=str(id_), error=refusal)
+        else:
+            self._inbox.forget(id_)
+
+    def _begun(self, id_: UUID) -> bool:
+        """Whether a journal has events of this message. Nobody else wrote to its subjects since: they would be last."""
+        found = self._inbox.result(id_)
+        if found is not None and found[1] is not None:  # it was refused in the middle before
+            return True
+        subjects = self._inbox.occupied(id_)
+        for journal in self._journals.values():
+            for subject, history in journal.load(dict.fromkeys(subjects, ())).items():
+                last = journal.after(subject, history.head, history.head)
+                if any(self._codec.open(value).meta.message == id_ for value in last):
+                    return True
+        return False
 
     def _decide(self, message: Message, resolver: Resolver, items: list[Item]) -> Callable[[bool], dict[str, Decided]]:
         def decide(again: bool) -> dict[str, Decided]:
@@ -262,6 +287,11 @@ class Intake:
 def order(services: Mapping[str, Service]) -> list[Service]:
     """Who identifies comes first, who keeps the rest last."""
     return sorted(services.values(), key=lambda s: (not s.identifies, s.fallback is not None, s.name))
+
+
+def _open(state: str, result: dict[str, Any] | None) -> bool:
+    """Whether a recorded message still has to be decided: unfinished, or refused in the middle."""
+    return state == "received" or result is None or "refused" in result
 
 
 def _main_subject(items: list[Item]) -> UUID | None:

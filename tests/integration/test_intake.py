@@ -6,8 +6,9 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,6 +20,7 @@ from epicrisis.codec import KeyStore, MemoryKeyStore
 from epicrisis.database import Database
 from epicrisis.errors import Refused, TooManyConflicts
 from epicrisis.found import services
+from epicrisis.importing import import_files
 from epicrisis.intake import Intake, Receipt, receive
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.inbox import Inbox, Message, PostgresInbox
@@ -142,7 +144,7 @@ def test_a_message_sent_by_several_at_once_is_taken_in_once(house: House) -> Non
     assert len(house.events(receipts[0].message)) == 3
 
 
-def test_a_refused_message_leaves_nothing_and_is_refused_again(house: House) -> None:
+def test_a_refused_message_leaves_nothing(house: House) -> None:
     house.receive(bundle(patient(), condition(verification="refuted")))
     refused = bundle(patient("p1", family="Maier"), observation("o7"), condition(verification="confirmed"))
     for _ in range(2):
@@ -150,9 +152,33 @@ def test_a_refused_message_leaves_nothing_and_is_refused_again(house: House) -> 
             house.receive(refused)
     message = receive.message_id(house.own, f"{house.own}/gyn", refused)
     assert house.events(message) == []
-    assert house.inbox.unfinished(message) == []
+    assert house.inbox.result(message) is None
+    assert house.inbox.occupied(message) == set()
     # Nobody waits for it: the patient's next message goes through.
     assert house.receive(bundle(patient(), observation())).events == {"chart": 1}
+
+
+def task(own_id: str = "t1", status: str = "accepted", about: str = "ServiceRequest/r1") -> dict[str, Any]:
+    return {
+        "resourceType": "Task",
+        "id": own_id,
+        "status": status,
+        "intent": "order",
+        "focus": {"reference": about},
+        "for": {"reference": "Patient/p1"},
+    }
+
+
+def test_a_refused_message_is_judged_anew_when_it_comes_again(house: House) -> None:
+    house.receive(bundle(patient()))
+    early = bundle(task(status="cancelled"))
+    with pytest.raises(Refused, match="send the ServiceRequest first"):
+        house.receive(early)
+    house.receive(bundle(request_to(house.own)))
+    receipt = house.receive(early)
+    assert not receipt.repeated
+    assert receipt.events["referral"] == 1
+    assert house.receive(early).repeated
 
 
 # Killed in between
@@ -417,8 +443,38 @@ def test_a_recorded_message_that_is_refused_later_keeps_nobody_waiting(house: Ho
     house.intake().recover()
     message = receive.message_id(house.own, f"{house.own}/gyn", raw)
     assert house.inbox.unfinished(message) == []
+    assert house.inbox.result(message) is None
     with pytest.raises(Refused, match="belong to 2 different ones"):
         house.receive(raw)
+
+
+def test_a_message_that_is_refused_after_a_part_of_it_was_appended_is_never_forgotten(house: House) -> None:
+    """Its process was killed between two services, the next release refuses the rest, the one after mends that."""
+    raw, countdown = bundle(patient(), condition(), observation()), [3]
+    dying = {name: Dying(journal, countdown, False) for name, journal in house.journals.items()}
+    with pytest.raises(Killed):
+        house.receive(raw, intake=house.intake(dying))
+    message = receive.message_id(house.own, f"{house.own}/gyn", raw)
+    before = house.events(message)
+    assert [e[0] for e in before] == ["diagnosis", "registration"]
+
+    def refuse(*_: Any) -> Any:
+        raise Refused("not in this release")
+
+    strict = house.intake()
+    strict._services = [replace(s, decide=refuse) if s.name == "chart" else s for s in strict._services]
+    assert strict.recover() == 1
+    house.receive(bundle(observation("o2")))  # nobody waits for it
+    for _ in range(2):
+        with pytest.raises(Refused, match="not in this release"):
+            house.receive(raw, intake=strict)
+        assert house.inbox.result(message) == ("done", {"refused": "Bundle.entry[2]: not in this release"})
+        assert house.inbox.occupied(message) == set()
+    assert house.events(message) == before
+    receipt = house.receive(raw)
+    assert dict(receipt.events) == {"registration": 1, "diagnosis": 1, "chart": 1}
+    assert [e[0] for e in house.events(message)] == ["chart", "diagnosis", "registration"]
+    assert house.receive(raw).repeated
 
 
 def test_a_message_that_cannot_be_finished_holds_up_no_other(house: House) -> None:
@@ -511,3 +567,45 @@ def test_what_was_sent_is_kept_byte_for_byte_but_for_its_references(house: House
     subject = subject_of(house, house.receive(bundle(patient())))
     (event,) = house.events(house.receive(raw).message)
     assert event[5].resource == raw.replace(b"Patient/p1", f"Patient/{subject}".encode())
+
+
+# Files
+
+
+def written(folder: Path, *messages: bytes) -> list[Path]:
+    """A file each, named in this order."""
+    paths = [folder / f"{n:02}.json" for n in range(len(messages))]
+    for path, raw in zip(paths, messages, strict=True):
+        path.write_bytes(raw)
+    return paths
+
+
+def test_an_import_tries_what_was_refused_again_after_what_came_later(house: House, tmp_path: Path) -> None:
+    paths = written(
+        tmp_path,
+        b"{",
+        bundle(task(status="cancelled")),  # needs the request
+        bundle({**request_to(house.own)}),  # needs the patient
+        bundle(task("t2", about="ServiceRequest/never")),
+        bundle(observation(to="Patient/nobody")),
+        bundle(patient()),
+    )
+    asked: list[bytes] = []
+    one = house.intake()
+    receive_one = one.receive
+
+    def counting(raw: bytes, **more: Any) -> Receipt:
+        asked.append(raw)
+        return receive_one(raw, **more)
+
+    one.receive = counting  # type: ignore[method-assign]
+    report = import_files(paths, one, operator=house.own, clinic=f"{house.own}/gyn", from_source=False)
+    assert (report.messages, report.repeated) == (3, 0)
+    assert [Path(place).name for place, _ in report.refused] == ["00.json", "03.json", "04.json"]
+    assert "send the ServiceRequest first" in report.refused[1][1]
+    assert "send the Patient first" in report.refused[2][1]
+    asked.clear()
+    again = import_files(paths, one, operator=house.own, clinic=f"{house.own}/gyn", from_source=False)
+    assert (again.messages, again.repeated) == (3, 3)
+    assert again.refused == report.refused
+    assert len(asked) == 5 + 2, "tried again once, for the patient that came after them"

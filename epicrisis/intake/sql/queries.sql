@@ -4,7 +4,7 @@ SELECT state, result FROM inbox.message WHERE id = %(id)s
 -- record: keep the sealed original before anything is decided
 INSERT INTO inbox.message (id, received, operator, clinic, door, state, key, original)
 VALUES (%(id)s, %(received)s, %(operator)s, %(clinic)s, %(door)s, 'received', %(key)s, %(original)s)
-ON CONFLICT (id) DO NOTHING
+ON CONFLICT (id) DO UPDATE SET state = 'received' WHERE message.state = 'done' AND message.result ? 'refused'
 
 -- occupy: one message at a time writes to a subject
 INSERT INTO inbox.busy (subject, message)
@@ -20,6 +20,12 @@ DELETE FROM inbox.busy WHERE message = %(message)s
 
 -- finish: what came of it
 UPDATE inbox.message SET state = 'done', result = %(result)s WHERE id = %(id)s
+
+-- forget: a refused message of which nothing was appended
+DELETE FROM inbox.message WHERE id = %(id)s AND state = 'received' AND result IS NULL
+
+-- occupied: the subjects that wait for this message
+SELECT subject FROM inbox.busy WHERE message = %(message)s
 
 -- watch: only the process that handles a message holds this lock, for as long as it lives
 SELECT pg_try_advisory_lock(hashtextextended(%(id)s::text, 0))
