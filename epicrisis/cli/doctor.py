@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
-from epicrisis.errors import EpicrisisError
+from epicrisis.errors import EpicrisisError, SettingsError
 from epicrisis.settings import DSN_PREFIX, PREFIX, Settings
 
 COLUMNS = ("part", "ok", "version", "where", "do")
 PROVISION = "make the databases, roles, topics and rights: `epicrisis provision`"
 TEST_PREFIX = f"{PREFIX}TEST_"
+OTHERS = frozenset(f"{PREFIX}{name}" for name in ("SERVE_HOST", "SERVE_PORT", "METRICS_HOST", "SHARED_DATA"))
+"""Variables that are an option's or a test's, beside the settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def settings_and_state(settings: Settings) -> Finding:
     strange = sorted(
         name
         for name in os.environ
-        if name.startswith(PREFIX) and name not in known and not name.startswith((DSN_PREFIX, TEST_PREFIX))
+        if name.startswith(PREFIX) and name not in known | OTHERS and not name.startswith((DSN_PREFIX, TEST_PREFIX))
     )
     folder = settings.state
     try:
@@ -130,7 +132,10 @@ def kafka(settings: Settings) -> Finding:
     from epicrisis.local.jars import KAFKA_VERSION
     from epicrisis.local.kafka import metadata_version
 
-    client = settings.kafka("admin" if can_be_admin(settings) else "worker")
+    user = kafka_user(settings)
+    if user is None:
+        return Finding(part="kafka", ok=True, where=f"{settings.kafka_bootstrap}: not asked, no user's password here")
+    client = settings.kafka(user)
     servers = client["bootstrap_servers"]
     level = metadata_version(client)
     return Finding(
@@ -142,16 +147,32 @@ def kafka(settings: Settings) -> Finding:
     )
 
 
-def can_be_admin(settings: Settings) -> bool:
-    return settings.local_kafka or settings.kafka_admin_password is not None or settings.kafka_user is not None
+def kafka_user(settings: Settings) -> str | None:
+    """The administrator where we may be, else the first user whose password we have. None: this role needs none."""
+    if settings.local_kafka or settings.kafka_admin_password is not None or settings.kafka_user is not None:
+        return "admin"
+    if not settings.kafka_security.startswith("SASL_"):
+        return "worker"
+    return next((user for user in ("worker", "relay") if knows(partial(settings.kafka, user))), None)
+
+
+def knows(look_up: Callable[[], object]) -> bool:
+    """Whether the settings and the secrets hold what is looked up."""
+    try:
+        look_up()
+    except SettingsError:
+        return False
+    return True
 
 
 def event_topic(settings: Settings) -> Finding:
     from kafka import KafkaAdminClient
 
-    name = settings.topic()
+    name, user = settings.topic(), kafka_user(settings)
+    if user is None:
+        return Finding(part="topic", ok=True, where=f"{name}: not asked, no user's password here")
     admin = KafkaAdminClient(
-        **settings.kafka("admin" if can_be_admin(settings) else "worker"),
+        **settings.kafka(user),
         request_timeout_ms=10_000,
         bootstrap_timeout_ms=10_000,
     )
@@ -170,7 +191,15 @@ def event_topic(settings: Settings) -> Finding:
 def postgres(settings: Settings) -> Finding:
     import psycopg
 
-    dsn = settings.admin_dsn() if settings.local_postgres or settings.dsn else first_dsn(settings)
+    own = {} if is_admin(settings) else own_connections(settings)
+    if not own and not is_admin(settings):
+        return Finding(
+            part="postgres",
+            ok=False,
+            where=settings.address("postgres"),
+            do="no password here, of an administrator or of a role: set EPICRISIS_DSN with one, or mount secrets.json",
+        )
+    dsn = next(iter(own.values())) if own else settings.admin_dsn()
     with psycopg.connect(dsn, connect_timeout=5) as connection:
         number = connection.info.server_version
         where = f"{connection.info.host}:{connection.info.port}"
@@ -179,17 +208,38 @@ def postgres(settings: Settings) -> Finding:
     return Finding(part="postgres", ok=not old, version=f"{number // 10000}.{number % 10000}", where=where, do=do)
 
 
-def first_dsn(settings: Settings) -> str:
-    return next(iter(settings.dsns.values())).get_secret_value()
+def is_admin(settings: Settings) -> bool:
+    """Whether we may log in to PostgreSQL as an administrator. A role's EPICRISIS_DSN names the server alone."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    if settings.dsn is None:
+        return settings.local_postgres
+    return bool({"user", "password"} & conninfo_to_dict(settings.dsn.get_secret_value()).keys())
+
+
+def own_connections(settings: Settings) -> dict[str, str]:
+    """Per database that this process may use a connection of its own: with the first role whose password it has."""
+    from epicrisis.provision.postgres import logins_of
+
+    found: dict[str, str] = {}
+    for name in wanted_databases():
+        for role in logins_of(name):
+            if knows(partial(settings.dsn_for, name, role)):
+                found[name] = settings.dsn_for(name, role)
+                break
+    return found
 
 
 def databases(settings: Settings) -> Iterator[Finding]:
-    """Each database of the namespace: those that the services' folders need, and the three of the kernel."""
+    """Each database of the namespace: those that the services' folders need, and the three of the kernel.
+
+    Without an administrator's connection: those that this process may use, with its own.
+    """
     import psycopg
 
-    if not settings.local_postgres and settings.dsn is None:
-        for name, dsn in sorted(settings.dsns.items()):
-            yield careful(f"database {name}", partial(reached, name, dsn.get_secret_value()))
+    if not is_admin(settings):
+        for name, dsn in own_connections(settings).items():
+            yield careful(f"database {name}", partial(reached, name, dsn))
         return
     try:
         with psycopg.connect(settings.admin_dsn(), connect_timeout=5) as connection:

@@ -38,7 +38,7 @@ def provision(settings: Settings) -> None:
                     sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(owner))
                 )
             admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
-            for role in _logins_of(name):
+            for role in logins_of(name):
                 admin.execute(
                     sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
                         sql.Identifier(database), sql.Identifier(settings.role(role))
@@ -51,7 +51,8 @@ def provision(settings: Settings) -> None:
     _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER, with_projections=True)
 
 
-def _logins_of(database: str) -> Iterable[str]:
+def logins_of(database: str) -> Iterable[str]:
+    """The roles that may log in to a database."""
     if database in services():
         return (database, "relay", "worker")
     return {

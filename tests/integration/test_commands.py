@@ -6,12 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner, Result
 
 from epicrisis.cli.app import app
+from epicrisis.local.state import write
 from epicrisis.settings import Settings
 from tests.acceptance.test_readme import environment_of
 from tests.kernel_support import Pipeline, bundle, condition, own_namespace, patient
@@ -73,3 +76,28 @@ def test_lag_has_a_row_per_service_and_per_consumer(run: Callable[..., Result]) 
     found = json.loads(run("lag", "--wait", "30", "--format", "json").stdout)
     assert {row["name"] for row in found} > {"registration", "chart", "ledger", "clinic_patients_v1"}
     assert {row["behind"] for row in found} == {0}
+
+
+def test_the_doctor_examines_what_a_role_uses_with_the_roles_own_connection(
+    cluster: Settings, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container: the servers are named without a user, and the state folder has this role's passwords only."""
+    server = conninfo_to_dict(cluster.admin_dsn())
+    bootstrap = cluster.kafka("admin")["bootstrap_servers"]
+    monkeypatch.setenv("EPICRISIS_STATE", str(tmp_path))
+    monkeypatch.setenv("EPICRISIS_DSN", f"postgresql://{server['host']}:{server['port']}/postgres")
+    monkeypatch.setenv("EPICRISIS_KAFKA_BOOTSTRAP", bootstrap if isinstance(bootstrap, str) else ",".join(bootstrap))
+    monkeypatch.delenv("EPICRISIS_KAFKA_ADMIN_PASSWORD", raising=False)
+    monkeypatch.setenv("EPICRISIS_SERVE_PORT", "8080")
+    nothing = {row["part"]: row for row in json.loads(run("doctor", "--format", "json").stdout)}
+    assert nothing["settings, state"]["ok"]
+    assert "no password here" in nothing["postgres"]["do"]
+    own = {f"{cluster.namespace}/{name}": cluster.secret(name) for name in ("role.worker", "kafka.worker")}
+    write(tmp_path / "secrets.json", own)
+    done = run("doctor", "--format", "json")
+    found = {row["part"]: row for row in json.loads(done.stdout)}
+    assert done.exit_code == 0, done.output
+    assert found["database registration"]["ok"]
+    assert found["database cluster"]["ok"]
+    assert "database intake" not in found
+    assert found["topic"]["version"] == f"{cluster.partitions} partitions"
