@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from epicrisis.intake import Intake, Receipt
 DOOR = "file"
 AHEAD = 4
 _SENDER = "urn:epicrisis:clinic:"
+_CLINIC = re.compile(r"[a-z0-9_-]{1,64}/[A-Za-z0-9._-]{1,64}\Z").match
 _SUFFIXES = (".json", ".json.gz", ".ndjson", ".ndjson.gz")
 
 
@@ -123,7 +125,17 @@ def _sender(checked: Checked) -> str | None:
     if checked.resource_type != "Bundle" or absent(meta) or meta is None or absent(meta.source):
         return None
     source: str = meta.source
-    return source.removeprefix(_SENDER) if source.startswith(_SENDER) and "/" in source else None
+    if not source.startswith(_SENDER):
+        return None
+    clinic = source.removeprefix(_SENDER)
+    if not is_clinic(clinic):
+        raise Malformed("a clinic is operator/site: small letters, digits, _ and -, and one /", "Bundle.meta.source")
+    return clinic
+
+
+def is_clinic(text: str) -> bool:
+    """Whether this can name a clinic: ``operator/site``."""
+    return _CLINIC(text) is not None
 
 
 def _ahead(paths: list[Path], limits: Limits | None, on_file: Callable[[Path], None]) -> Iterator[_Ready]:
@@ -167,11 +179,12 @@ def _ahead(paths: list[Path], limits: Limits | None, on_file: Callable[[Path], N
 def _documents(path: Path, gate: Gate, limits: Limits | None) -> Iterator[_Ready]:
     try:
         for document in open_documents(path, limits):
+            place = str(path) + document.place.removeprefix(path.name)
             try:
-                yield _Ready(document.place, document, gate.check(document.raw))
+                yield _Ready(place, document, gate.check(document.raw))
             except Refused as problem:
-                yield _Ready(document.place, why=str(problem))
-    except Malformed as problem:
-        yield _Ready(str(path), why=str(problem))
+                yield _Ready(place, why=str(problem))
+    except Malformed as problem:  # it names the file, and the line where there is one
+        yield _Ready(str(path) + problem.where.removeprefix(path.name), why=problem.message)
     except OSError as problem:
         yield _Ready(str(path), why=f"cannot be read: {problem.strerror}")

@@ -41,6 +41,8 @@ def import_(
     clinic = clinic if "/" in clinic else f"{operator}/{clinic}"
     if clinic.split("/")[0] != operator:
         raise Refused(f"the clinic {clinic} is not one of {operator}'s: write operator/site")
+    if not importing.is_clinic(clinic):
+        raise Refused("a clinic is operator/site: small letters, digits, _ and -, and one /")
     settings = Settings.read()
     found = importing.files(paths)
     began = time.monotonic()
