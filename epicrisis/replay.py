@@ -9,19 +9,24 @@ from typing import Any
 from uuid import UUID
 
 from epicrisis.codec import Codec, KeyStore
-from epicrisis.errors import Poison
+from epicrisis.errors import Poison, Refused
 from epicrisis.event import Meta
 from epicrisis.ledger import Entry
 from epicrisis.projection import Projection, fold
 
 
+ERASED = "erased"
+"""Its key is gone."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fact:
-    """One event of a history. ``body`` is None where its key is gone."""
+    """One event of a history. Where ``body`` is None, ``unreadable`` says why: a reason code, or `ERASED`."""
 
     n: int
     meta: Meta
     body: Any
+    unreadable: str = ""
 
 
 def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, as_of: datetime | None = None) -> Iterator[Fact]:
@@ -32,16 +37,36 @@ def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, as_of: datetim
         if as_of is not None and sealed.meta.recorded > as_of:
             continue
         key = found.get(sealed.meta.key) if sealed.meta.key else None
+        if key is None:
+            yield Fact(n, sealed.meta, None, ERASED)
+            continue
         try:
-            body = None if key is None else codec.unseal(sealed, key)
-        except Poison:
-            body = None
-        yield Fact(n, sealed.meta, body)
+            yield Fact(n, sealed.meta, codec.unseal(sealed, key))
+        except Poison as problem:
+            yield Fact(n, sealed.meta, None, problem.reason)
 
 
 def through(projection: Projection, history: Iterator[Fact]) -> Mapping[str, list[Any]]:
-    """The rows of a projection after this history, by table."""
-    return fold(projection, ((fact.body, fact.meta) for fact in history if fact.body is not None))
+    """The rows of a projection after this history, by table. Erased events are left out.
+
+    Raises
+    ------
+    Refused
+        An event that these rows rest on cannot be read, though its key is there.
+    """
+    return fold(projection, _readable(projection, history))
+
+
+def _readable(projection: Projection, history: Iterator[Fact]) -> Iterator[tuple[Any, Meta]]:
+    for fact in history:
+        if fact.unreadable in ("", ERASED):
+            if fact.body is not None:
+                yield fact.body, fact.meta
+        elif projection.touches(fact.meta.type):
+            raise Refused(
+                f"event {fact.n} of this history ({fact.meta.type}) cannot be read: {fact.unreadable}. Without it the "
+                "rows would be wrong: see the timeline (without --through), and replay with a release that can read it"
+            )
 
 
 def timeline(history: Iterator[Fact]) -> Iterator[dict[str, Any]]:
@@ -55,10 +80,16 @@ def timeline(history: Iterator[Fact]) -> Iterator[dict[str, Any]]:
             "clinic": meta.clinic,
             "event": meta.type,
             "stream": meta.stream,
-            "what": "(erased)" if fact.body is None else summary(fact.body),
+            "what": _what(fact),
             "id": meta.id,
             "seq": meta.seq,
         }
+
+
+def _what(fact: Fact) -> str:
+    if fact.unreadable == ERASED:
+        return "(erased)"
+    return f"(cannot be read: {fact.unreadable})" if fact.unreadable else summary(fact.body)
 
 
 def summary(body: Any) -> str:
