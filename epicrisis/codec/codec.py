@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from io import BytesIO
 from typing import Any
 
@@ -14,13 +14,15 @@ from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import Envelopes
 from epicrisis.codec.keys import DataKey
-from epicrisis.codec.layout import AS_SENT, pack, unpack
+from epicrisis.codec.layout import COMPACT, VERBATIM, pack, unpack
 from epicrisis.codec.sealing import body_context, seal, unseal
 from epicrisis.errors import Poison, UnknownSchema
 from epicrisis.event import Meta
 
 RESOURCE = "resource"
 """The field of a body that holds a FHIR resource as it was sent."""
+_OWN = "\x01"
+"""Stands in an id's place for the id of the event's own stream."""
 _BYTE = [bytes([n]) for n in range(256)]
 
 
@@ -60,9 +62,8 @@ class Codec:
         plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
         if plan.steps:
             raise UnknownSchema(f"{meta.type} is not written as v{meta.version} any more: take the class's version")
-        flat, layout = plan.dump(body), AS_SENT
-        if raw := flat.get(RESOURCE):
-            flat[RESOURCE], layout = pack(raw)
+        flat = plan.dump(body)
+        layout = _shorten(flat, plan.ids, meta)
         out = BytesIO()
         schemaless_writer(out, plan.flat, flat)
         frame = _BYTE[layout] + self.dictionaries.compress(out.getvalue(), meta.stream.partition("/")[0])
@@ -97,14 +98,13 @@ class Codec:
         meta = sealed.meta
         plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
         frame = unseal(sealed.body, key, meta.id.bytes + meta.subject.bytes + plan.context)
-        layout, avro = frame[0] if frame else AS_SENT, self.dictionaries.decompress(frame[1:])
+        layout, avro = frame[0] if frame else COMPACT, self.dictionaries.decompress(frame[1:])
         try:
             if plan.steps:
-                avro = plan.lift(avro)
+                avro, layout = plan.lift(avro, layout, meta), VERBATIM
             source = BytesIO(avro)
             flat: Any = schemaless_reader(source, plan.flat, None)
-            if layout != AS_SENT:
-                flat[RESOURCE] = unpack(flat[RESOURCE], layout)
+            _restore(flat, plan.ids, layout, meta)
             body = plan.build(flat)
         except Exception:
             raise Poison(f"the body is not {meta.type} v{meta.version}: report this release", "bad_body") from None
@@ -122,10 +122,44 @@ class Codec:
             context=body_context(version, type),
             written=release.compiled,
             newest=kind.releases[kind.newest].compiled,
+            ids=tuple(f.name for f in fields(kind.shape.cls) if f.type in ("str", str) and f.name.endswith("_id")),
             steps=tuple(kind.upcasts[step] for step in range(version, kind.newest)),
         )
         self._plans[type, version] = plan
         return plan
+
+
+def _shorten(body: dict[str, Any], ids: Sequence[str], meta: Meta) -> int:
+    """Take out of a body what the envelope says already; returns the layout that `_restore` needs."""
+    subject, own = _known(meta)
+    if any(body[name] == _OWN for name in ids):
+        return VERBATIM
+    layout = COMPACT
+    if raw := body.get(RESOURCE):
+        body[RESOURCE], layout = pack(raw, (subject, own))
+    if layout != VERBATIM:
+        text = own.decode()
+        for name in ids:
+            if body[name] == text:
+                body[name] = _OWN
+    return layout
+
+
+def _restore(body: dict[str, Any], ids: Sequence[str], layout: int, meta: Meta) -> None:
+    """Put it back."""
+    if layout == VERBATIM:
+        return
+    subject, own = _known(meta)
+    if raw := body.get(RESOURCE):
+        body[RESOURCE] = unpack(raw, layout, (subject, own))
+    for name in ids:
+        if body[name] == _OWN:
+            body[name] = own.decode()
+
+
+def _known(meta: Meta) -> tuple[bytes, bytes]:
+    """The texts that the envelope says already: the subject, and the id of the stream."""
+    return str(meta.subject).encode(), meta.stream.rpartition("/")[2].encode() or b"/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +172,16 @@ class _Plan:
     context: bytes
     written: Any
     newest: Any
+    ids: tuple[str, ...]
     steps: tuple[Upcast, ...]
 
-    def lift(self, avro: bytes) -> bytes:
+    def lift(self, avro: bytes, layout: int, meta: Meta) -> bytes:
         """The same body as the newest version writes it."""
         source, out = BytesIO(avro), BytesIO()
         body: Any = schemaless_reader(source, self.written, None)
         if source.tell() != len(avro):
             raise ValueError("bytes follow the body")
+        _restore(body, [name for name in body if name.endswith("_id")], layout, meta)
         for step in self.steps:
             body = step(body)
         schemaless_writer(out, self.newest, body)

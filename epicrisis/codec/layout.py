@@ -1,40 +1,61 @@
-"""Layout: an indented resource is kept compact, with a byte that says how it was indented; the bytes come back exactly.
+"""Layout: a resource is kept without its indentation and without the ids that the envelope says already.
 
-Indentation is a third to a half of what many senders send. Only what is proven to come back byte for byte is packed:
-indented by 2 or 4 blanks a level, as most libraries write it, at whatever depth it was cut out of a Bundle.
+The bytes come back exactly: only what is proven to is packed. Indentation (2 or 4 blanks a level, at whatever depth the
+resource was cut out of a Bundle) is a third to a half of what many senders send; the subject's and the resource's own
+UUIDs are in nearly every resource, and random digits do not compress.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.json import format as reformat
 
-AS_SENT = 0
+COMPACT = 0
+VERBATIM = 255
 _UNITS = {2: 1, 4: 128}
 _DEPTH = 126
+_MARKS = (b"\x00", b"\x01")
+"""What stands for the texts that are known: control characters, which no JSON text has."""
 
 
-def pack(raw: bytes) -> tuple[bytes, int]:
-    """The bytes to keep, and their layout (0..255; 0: as they are)."""
+def pack(raw: bytes, known: Sequence[bytes]) -> tuple[bytes, int]:
+    """The bytes to keep, and their layout, a byte. ``known``: up to two texts that `unpack` will be given again."""
+    if any(mark in raw for mark in _MARKS):
+        return raw, VERBATIM
+    kept, layout = _compact(raw)
+    for mark, text in zip(_MARKS, known, strict=False):
+        kept = kept.replace(text, mark)
+    return kept, layout
+
+
+def unpack(kept: bytes, layout: int, known: Sequence[bytes]) -> bytes:
+    """The bytes as they were sent."""
+    if layout == VERBATIM:
+        return kept
+    for mark, text in zip(_MARKS, known, strict=False):
+        kept = kept.replace(mark, text)
+    return _indented(kept, layout) if layout != COMPACT else kept
+
+
+def _compact(raw: bytes) -> tuple[bytes, int]:
     if not raw.startswith(b"{\n"):
-        return raw, AS_SENT
+        return raw, COMPACT
     base = len(raw) - raw.rfind(b"\n") - 2
     head = raw[2 : 2 + _DEPTH + 8]
     unit = len(head) - len(head.lstrip(b" ")) - base
     if unit not in _UNITS or not 0 <= base <= _DEPTH:
-        return raw, AS_SENT
+        return raw, COMPACT
     layout = _UNITS[unit] + base
     try:
         compact = reformat(raw, indent=-1)
     except ValueError:
-        return raw, AS_SENT
-    return (compact, layout) if unpack(compact, layout) == raw else (raw, AS_SENT)
+        return raw, COMPACT
+    return (compact, layout) if _indented(compact, layout) == raw else (raw, COMPACT)
 
 
-def unpack(kept: bytes, layout: int) -> bytes:
-    """The bytes as they were sent."""
-    if layout == AS_SENT:
-        return kept
+def _indented(compact: bytes, layout: int) -> bytes:
     unit, start = (4, _UNITS[4]) if layout >= _UNITS[4] else (2, _UNITS[2])
-    indented: bytes = reformat(kept, indent=unit)
+    indented: bytes = reformat(compact, indent=unit)
     base = layout - start
     return indented.replace(b"\n", b"\n" + b" " * base) if base else indented
