@@ -14,7 +14,6 @@ from epicrisis.event import Meta
 from epicrisis.ledger import Entry
 from epicrisis.projection import Projection, fold
 
-
 ERASED = "erased"
 """Its key is gone."""
 

@@ -29,6 +29,7 @@ BATCH = 2_000
 POLL_MS = 200
 HEAL_SECONDS = 2.0
 BACK_OFF_SECONDS = 5.0
+SILENT_SECONDS = 60.0
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
 """The database is away, or has ended the transaction of a worker that was frozen in it."""
 
@@ -246,9 +247,19 @@ def journal_reader(settings: Settings, services: Iterable[str]) -> Missing:
         name: PostgresJournal(name, Database(settings.dsn_for(name, "worker"), size=1, name=name)) for name in services
     }
 
+    silent: dict[str, float] = {}
+
     def missing(subject: UUID, source: str, first: int, last: int) -> list[bytes]:
         journal = journals.get(source)
-        return journal.after(subject, first, last) if journal else []
+        if journal is None:
+            return []
+        if time.monotonic() < silent.get(source, 0.0):  # every question to a silent server takes ten seconds
+            raise Unreachable
+        try:
+            return journal.after(subject, first, last)
+        except Unreachable:
+            silent[source] = time.monotonic() + SILENT_SECONDS
+            raise
 
     return missing
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
-from epicrisis.errors import EpicrisisError
+import psycopg
+
+from epicrisis import logging
+from epicrisis.errors import EpicrisisError, Poison
 from epicrisis.projecting.batch import apply_or_fail
 from epicrisis.projecting.delivery import QUEUED, Consumer, Cursor, Delivered
 from epicrisis.projecting.positions import GAP, Positions
@@ -14,6 +17,8 @@ from epicrisis.sql import queries
 _SQL = queries("epicrisis.projecting")
 MAX_PARKED = 1_000
 """So many parked subjects of one consumer are a bug, not bad data: the worker stops."""
+
+log = logging.get(__name__)
 
 Decode = Callable[[int, int, bytes], Delivered]
 Missing = Callable[[UUID, str, int, int], list[bytes]]
@@ -39,29 +44,46 @@ def retry(cur: Cursor, consumer: Consumer, subject: UUID, decode: Decode, missin
         last = positions.last(consumer.name, subject, source)
         values = [value] if seq > last else []
         if seq > last + 1:
-            fetched = missing(subject, source, last + 1, seq - 1)
+            fetched = _fetched(consumer, missing, subject, source, last + 1, seq - 1)
             if len(fetched) < seq - 1 - last:
                 stopped_by = GAP
                 break
             values = [*fetched, value]
-        stopped_by = _apply(cur, consumer, positions, [decode(partition, offset, v) for v in values])
+        stopped_by = _apply(cur, consumer, positions, (decode(partition, offset, v) for v in values))
         if stopped_by:
             break
         done.append(id_)
     cur.execute(_SQL["unpark"], {"ids": done})
     left = queue[len(done) :]
     if left and stopped_by:
+        if stopped_by != left[0][5]:
+            log.error("subject stays parked", projection=consumer.name, subject=str(subject), reason=stopped_by)
         cur.execute(_SQL["still"], {"id": left[0][0], "reason": stopped_by})
     positions.save(cur)
     return len(left)
 
 
-def _apply(cur: Cursor, consumer: Consumer, positions: Positions, items: Sequence[Delivered]) -> str | None:
-    for item in items:
-        failures = apply_or_fail(cur, consumer, [item], item.partition)
-        if failures:
-            return failures[0].reason
-        positions.settle(consumer.name, [item])
+def _fetched(
+    consumer: Consumer, missing: Missing, subject: UUID, source: str, first: int, last: int
+) -> Sequence[bytes]:
+    """What is missing; nothing where its journal does not answer: the gap stays, and the next look asks again."""
+    try:
+        return missing(subject, source, first, last)
+    except (psycopg.Error, EpicrisisError) as error:
+        log.warning("gap not filled", projection=consumer.name, subject=str(subject), service=source, error=error)
+        return ()
+
+
+def _apply(cur: Cursor, consumer: Consumer, positions: Positions, items: Iterator[Delivered]) -> str | None:
+    """Apply these one by one; why the first that failed did."""
+    try:
+        for item in items:
+            failures = apply_or_fail(cur, consumer, [item], item.partition)
+            if failures:
+                return failures[0].reason
+            positions.settle(consumer.name, [item])
+    except Poison as problem:  # a value that cannot even be opened
+        return problem.reason
     return None
 
 

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from epicrisis.codec import MemoryKeyStore
+from epicrisis.errors import Unreachable
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.settings import Settings
 from epicrisis.worker import retry_one
@@ -238,3 +239,38 @@ def test_an_incomplete_subject_shows_and_its_counters_do_too(
     with psycopg.connect(cluster.dsn_for("cluster", "auditor")) as connection:
         rows = connection.execute(f"SELECT incomplete FROM read.{probe.projection.name}_counts").fetchall()
     assert rows == [(True,)]
+
+
+@pytest.mark.parametrize("how", ["garbage", "another schema", "the journal is gone", "the database is gone"])
+def test_a_gap_that_cannot_be_filled_keeps_its_subject_parked_and_holds_up_nobody(
+    cluster: Settings, log: MemoryLog, probe: Probe, desk: Callable[..., Desk], how: str
+) -> None:
+    subjects = sorted(uuid4() for _ in range(5))
+    ill = subjects[2]
+    for subject in subjects:
+        log.add(subject, note("0"))
+        log.add(subject, note("1"), withheld=True)
+        log.add(subject, note("2"))
+    one = desk(probe)
+    good = log.values[ill, "chart"][1]
+    bad = {"garbage": b"garbage", "another schema": good[:1] + b"9999" + good[5:]}
+    log.values[ill, "chart"][1] = bad.get(how, good)
+    fetch = one.worker._missing
+
+    def missing(subject: UUID, *place: Any) -> list[bytes]:
+        if subject == ill and how == "the journal is gone":
+            raise Unreachable
+        if subject == ill and how == "the database is gone":
+            raise psycopg.OperationalError("gone")
+        return fetch(subject, *place)
+
+    one.worker._missing = missing
+    one.follow()
+    one.heal()
+    found = trails(cluster, probe)
+    assert found == {s: ("0;", True) if s == ill else ("0;1;2;", False) for s in subjects}
+    reason = {"garbage": "not_framed", "another schema": "unknown_schema"}.get(how, "gap")
+    assert queue(cluster, probe) == [(ill, 3, reason)]
+    log.values[ill, "chart"][1] = good
+    assert retry(one, ill) == 0
+    assert trails(cluster, probe)[ill] == ("0;1;2;", False)
