@@ -84,6 +84,8 @@ class Resolver:
             A reference that leads nowhere, an entry that cannot be carried out: with its place.
         """
         items = [self._item(entry) for entry in self._checked.entries if not _empty(entry)]
+        if not items:
+            raise Malformed("there is no resource in it to take in", self._checked.resource_type)
         self._identify(items)
         for item in items:
             self._learn(item)
@@ -159,6 +161,7 @@ class Resolver:
             known = journal.identified(wanted) if wanted else {}
             for item in some:
                 self._identify_one(item, known)
+        self._tell_patients_apart(items)
 
     def _identify_one(self, item: Item, known: dict[bytes, UUID]) -> None:
         self._entry = self.where(item.index)
@@ -185,6 +188,18 @@ class Resolver:
                     f"{self._entry}: an identifier of this {item.resource_type} belongs to another one: correct it, "
                     "or have the records merged first"
                 )
+
+    def _tell_patients_apart(self, items: list[Item]) -> None:
+        """Two Patients of one message are two people, unless the sender gives them one id (or creates one if none)."""
+        seen: dict[UUID, Item] = {}
+        for item in items:
+            if item.resource_type == "Patient" and not item.if_none_exist:
+                first = seen.setdefault(item.resource_id, item)
+                if first is not item and (item.own_id is None or item.own_id != first.own_id):
+                    raise Refused(
+                        f"{self.where(item.index)}: an identifier of this Patient belongs to another Patient of this "
+                        "message: correct it, or send them as one"
+                    )
 
     def _learn(self, item: Item) -> None:
         item.reference = f"{item.resource_type}/{item.resource_id}"
