@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -93,3 +94,13 @@ def fold(evolve: Callable[[Any, Any], Any], state: Any, events: Sequence[Any]) -
     for body in events:
         state = evolve(state, body)
     return state
+
+
+def digest(resource: bytes) -> bytes:
+    """What tells one version's bytes from another's: 16 bytes."""
+    return sha256(resource).digest()[:16]
+
+
+def operator_of(clinic: str) -> str:
+    """The operator of a clinic (``operator/site``)."""
+    return clinic.partition("/")[0]

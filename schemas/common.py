@@ -13,6 +13,12 @@ class Coding:
     code: str = ""
     display: str = ""
 
+    @classmethod
+    def of(cls, found: tuple[str | None, str | None, str | None] | None) -> Coding:
+        """Of system, code and display as `epicrisis.fhir.values.coding` reads them; empty where there are none."""
+        system, code, display = found or (None, None, None)
+        return cls(system=system or "", code=code or "", display=display or "")
+
     @property
     def token(self) -> str:
         """``system|code``, as a FHIR search writes it; empty where there is no code."""

@@ -8,6 +8,9 @@ from typing import Any, TypeGuard
 
 from msgspec import UNSET, UnsetType
 
+CLINIC = "urn:epicrisis:clinic"
+"""The identifier system by which a resource names a clinic."""
+
 # The Structs are made at run time from the metadata: their static type is Any.
 
 
@@ -37,6 +40,13 @@ def text(concept: Any) -> str | None:
 def reference(value: Any) -> str | None:
     """The reference string of a Reference."""
     return None if absent(value) else _given(value.reference)
+
+
+def clinic_named(value: Any) -> str:
+    """The clinic (``operator/site``) that a Reference names by its identifier, or empty."""
+    if absent(value) or absent(value.identifier) or value.identifier.system != CLINIC:
+        return ""
+    return "" if absent(value.identifier.value) else str(value.identifier.value)
 
 
 def instant(value: str) -> datetime:
@@ -77,10 +87,11 @@ def period(value: Any) -> tuple[datetime | None, datetime | None]:
     """Start and end of a Period; either may be open."""
     if absent(value):
         return None, None
-    return _instant(value.start), _instant(value.end)
+    return moment(value.start), moment(value.end)
 
 
-def _instant(value: Any) -> datetime | None:
+def moment(value: Any) -> datetime | None:
+    """A date, dateTime or instant that may be absent, as `instant` reads it."""
     return None if absent(value) else instant(value)
 
 

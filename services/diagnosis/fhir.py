@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, coding, instant, reference, text
+from epicrisis.fhir.values import absent, coding, moment, reference, text
 from schemas.common import Coding
 from services.diagnosis.decider import (
     OVER,
@@ -39,7 +39,7 @@ def condition(inbound: Inbound) -> Sequence[To]:
         return [To(stream=stream, command=EnterDiagnosisInError())]
     verification = _status(resource.verificationStatus, _VERIFICATION) or "unconfirmed"
     clinical = _status(resource.clinicalStatus, _CLINICAL)
-    recorded, updated = _moment(resource.recordedDate), _updated(resource)
+    recorded, updated = moment(resource.recordedDate), _updated(resource)
     commands = [To(stream=stream, command=_record(inbound, verification, clinical), effective=_when_recorded(resource))]
 
     def then(command: Any, effective: datetime | None) -> None:
@@ -69,7 +69,7 @@ def observation(inbound: Inbound) -> Sequence[To]:
     if not told:
         return ()
     start = resource.effectivePeriod.start if resource.effectivePeriod is not UNSET else UNSET
-    effective = _moment(resource.effectiveDateTime) or _moment(start) or _moment(resource.issued)
+    effective = moment(resource.effectiveDateTime) or moment(start) or moment(resource.issued)
     command = StageDiagnosis(basis=inbound.stream, **told)
     streams = (inbound.resolve(found) for focus in resource.focus if (found := reference(focus)))
     return [
@@ -85,7 +85,7 @@ def _record(inbound: Inbound, verification: str, clinical: str) -> RecordDiagnos
     encounter = reference(resource.encounter)
     return RecordDiagnosis(
         condition_id=inbound.resource_id,
-        code=_coding(resource.code),
+        code=Coding.of(coding(resource.code)),
         text=text(resource.code) or "",
         group=policy().group(_codes(resource.code)),
         verification=verification,
@@ -156,11 +156,6 @@ def _codes(concept: Any) -> Iterator[Code]:
             yield ("" if absent(item.system) else item.system), item.code
 
 
-def _coding(concept: Any) -> Coding:
-    system, code, display = coding(concept) or (None, None, None)
-    return Coding(system=system or "", code=code or "", display=display or "")
-
-
 def _status(concept: Any, system: str) -> str:
     return next((code for where, code in _codes(concept) if where == system), "")
 
@@ -169,23 +164,19 @@ def _start(period: Any) -> Any:
     return UNSET if absent(period) else period.start
 
 
-def _moment(value: Any) -> datetime | None:
-    return None if absent(value) else instant(value)
-
-
 def _updated(resource: Any) -> datetime | None:
     """When the sender made this version: the nearest thing to when what has no date of its own happened."""
-    return None if absent(resource.meta) else _moment(resource.meta.lastUpdated)
+    return None if absent(resource.meta) else moment(resource.meta.lastUpdated)
 
 
 def _when_recorded(resource: Any) -> datetime | None:
-    onset = _moment(resource.onsetDateTime) or _moment(_start(resource.onsetPeriod))
-    return _moment(resource.recordedDate) or onset
+    onset = moment(resource.onsetDateTime) or moment(_start(resource.onsetPeriod))
+    return moment(resource.recordedDate) or onset
 
 
 def _abatement(resource: Any) -> datetime | None:
     end = UNSET if absent(resource.abatementPeriod) else resource.abatementPeriod.end
-    return _moment(resource.abatementDateTime) or _moment(end) or _moment(_start(resource.abatementPeriod))
+    return moment(resource.abatementDateTime) or moment(end) or moment(_start(resource.abatementPeriod))
 
 
 reads: Mapping[str, Reader] = {"Condition": condition, "Observation": observation}

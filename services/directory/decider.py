@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
+from epicrisis.decider import digest
 from epicrisis.errors import Refused
 from schemas.common import Coding
 from schemas.directory import EntryAmended, EntryRecorded, EntryRetracted
@@ -50,11 +50,6 @@ class State:
 def initial() -> State | None:
     """The entry has not arrived."""
     return None
-
-
-def digest(resource: bytes) -> bytes:
-    """What tells one version's bytes from another's."""
-    return hashlib.sha256(resource).digest()[:16]
 
 
 def decide(command: Command, state: State | None) -> Sequence[Event]:

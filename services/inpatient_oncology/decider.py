@@ -5,11 +5,11 @@ Stages of treatment run within it. An episode, under which several stays are one
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, assert_never
 
+from epicrisis.decider import digest
 from epicrisis.errors import Refused
 from schemas.common import Coding
 from schemas.inpatient_oncology import (
@@ -139,11 +139,6 @@ State: TypeAlias = Stay | EpisodeRecorded  # of an episode, its latest version
 def initial() -> State | None:
     """Nothing was asked for yet."""
     return None
-
-
-def digest(resource: bytes) -> bytes:
-    """What tells one version's bytes from another's."""
-    return hashlib.sha256(resource).digest()[:16]
 
 
 def decide(command: Command, state: State | None) -> Sequence[Event]:

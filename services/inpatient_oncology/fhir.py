@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, coding, instant, period, reference
+from epicrisis.fhir.values import absent, clinic_named, coding, moment, period, reference
 from schemas.common import Coding
 from schemas.inpatient_oncology import EpisodeRecorded, TransferRequested
 from services.inpatient_oncology.decider import (
@@ -29,7 +29,6 @@ from services.inpatient_oncology.decider import (
 )
 from services.inpatient_oncology.policy import Code, policy
 
-CLINIC = "urn:epicrisis:clinic"
 _IN_HOUSE = ("arrived", "triaged", "in-progress", "onleave")
 _NOT_COMING = ("cancelled", "entered-in-error")
 
@@ -74,7 +73,7 @@ def _progress(
         if start is not None:  # without it nothing says that the patient ever came
             yield AdmitPatient(location_id=_location(inbound)[0]), start
         left = UNSET if absent(resource.hospitalization) else resource.hospitalization.dischargeDisposition
-        yield DischargePatient(disposition=_coding(left)), end
+        yield DischargePatient(disposition=Coding.of(coding(left))), end
     elif status == "cancelled":
         yield CancelTransfer(), _updated(resource)
     elif status == "entered-in-error":
@@ -92,7 +91,7 @@ def episode(inbound: Inbound) -> Sequence[To]:
     conditions = () if resource.diagnosis is UNSET else (d.condition for d in resource.diagnosis)
     recorded = EpisodeRecorded(
         episode_id=inbound.resource_id,
-        clinic_id=_clinic(resource.managingOrganization) or inbound.clinic,
+        clinic_id=clinic_named(resource.managingOrganization) or inbound.clinic,
         status="" if absent(resource.status) else resource.status,
         condition_id=_first(inbound, conditions, "Condition/"),
         referral_id=_first(inbound, resource.referralRequest, "ServiceRequest/"),
@@ -112,11 +111,11 @@ def task(inbound: Inbound) -> Sequence[To]:
     if kind is None or not stream.startswith("Encounter/"):
         return ()
     start, end = period(resource.executionPeriod)
-    changed = _moment(resource.lastModified)
+    changed = moment(resource.lastModified)
     stage_id = inbound.resource_id
     commands = []
     if resource.status in ("in-progress", "completed", "failed"):
-        started = StartStage(stage_id=stage_id, kind=kind, code=_coding(resource.code))
+        started = StartStage(stage_id=stage_id, kind=kind, code=Coding.of(coding(resource.code)))
         over = end if resource.status != "in-progress" else None
         commands.append(To(stream=stream, command=started, effective=start or over or changed, keeps=False))
     if resource.status in ("completed", "failed", "cancelled"):
@@ -127,13 +126,13 @@ def task(inbound: Inbound) -> Sequence[To]:
 
 def _transfer(inbound: Inbound) -> TransferRequested:
     resource = inbound.resource
-    clinic = _clinic(resource.serviceProvider) or inbound.clinic
+    clinic = clinic_named(resource.serviceProvider) or inbound.clinic
     origin = UNSET if absent(resource.hospitalization) else resource.hospitalization.origin
     conditions = () if resource.diagnosis is UNSET else (d.condition for d in resource.diagnosis)
     return TransferRequested(
         stay_id=inbound.resource_id,
         clinic_id=clinic,
-        from_clinic=_clinic(origin) or inbound.clinic,
+        from_clinic=clinic_named(origin) or inbound.clinic,
         condition_id=_first(inbound, conditions, "Condition/"),
         referral_id=_first(inbound, resource.basedOn, "ServiceRequest/"),
         episode_id=_first(inbound, resource.episodeOfCare, "EpisodeOfCare/"),
@@ -171,13 +170,6 @@ def _location(inbound: Inbound) -> tuple[str, datetime | None]:
     return _location_id(inbound, place), period(place.period)[0]
 
 
-def _clinic(named: Any) -> str:
-    """The clinic that a Reference names by its identifier, or empty."""
-    if absent(named) or absent(named.identifier) or named.identifier.system != CLINIC:
-        return ""
-    return "" if absent(named.identifier.value) else str(named.identifier.value)
-
-
 def _codes(concept: Any) -> Iterator[Code]:
     if absent(concept) or absent(concept.coding):
         return
@@ -186,22 +178,13 @@ def _codes(concept: Any) -> Iterator[Code]:
             yield item.system, item.code
 
 
-def _coding(concept: Any) -> Coding:
-    system, code, display = coding(concept) or (None, None, None)
-    return Coding(system=system or "", code=code or "", display=display or "")
-
-
-def _moment(value: Any) -> datetime | None:
-    return None if absent(value) else instant(value)
-
-
 def _past(moment: datetime | None, inbound: Inbound) -> datetime | None:
     return moment if moment is not None and moment <= inbound.now else None
 
 
 def _updated(resource: Any) -> datetime | None:
     """When the sender made this version: the nearest thing to when what has no date of its own happened."""
-    return None if absent(resource.meta) else _moment(resource.meta.lastUpdated)
+    return None if absent(resource.meta) else moment(resource.meta.lastUpdated)
 
 
 reads: Mapping[str, Reader] = {"Encounter": encounter, "EpisodeOfCare": episode, "Task": task}

@@ -6,11 +6,11 @@ out: a clinic that sets a date, or reports the work done, has accepted.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
+from epicrisis.decider import digest, operator_of
 from epicrisis.errors import Refused
 from schemas.common import Coding
 from schemas.referral import (
@@ -124,11 +124,6 @@ def initial() -> State | None:
     return None
 
 
-def digest(resource: bytes) -> bytes:
-    """What tells one version's bytes from another's."""
-    return hashlib.sha256(resource).digest()[:16]
-
-
 def decide(command: Command, state: State | None) -> Sequence[Event]:
     """What happens, or `Refused`."""
     if isinstance(command, RequestReferral):
@@ -203,7 +198,7 @@ def _request(command: RequestReferral, state: State | None) -> Sequence[Event]:
         if command.withdrawn:
             return []
         raise Refused("the referral was entered in error and cannot be changed: send a new one")
-    if _operator(command.by) not in (_operator(state.from_clinic), _operator(state.to_clinic)):
+    if operator_of(command.by) not in (operator_of(state.from_clinic), operator_of(state.to_clinic)):
         raise Refused("only the clinic that sent the referral can change it")
     to_clinic = command.to_clinic or state.to_clinic
     if to_clinic != state.to_clinic and state.status != "requested":
@@ -230,10 +225,6 @@ def _who(state: State, receiver: str = "") -> dict[str, str]:
         "from_clinic": state.from_clinic,
         "to_clinic": state.to_clinic or receiver,
     }
-
-
-def _operator(clinic: str) -> str:
-    return clinic.partition("/")[0]
 
 
 def _only_receiver(state: State, by: str, verb: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, coding, instant, reference, text
+from epicrisis.decider import Inbound, Reader, To, operator_of
+from epicrisis.fhir.values import absent, clinic_named, coding, moment, reference, text
 from schemas.common import Coding
 from services.referral.decider import (
     AcceptReferral,
@@ -25,7 +25,6 @@ from services.referral.decider import (
     ScheduleReferral,
 )
 
-CLINIC = "urn:epicrisis:clinic"
 _NOT_SENT = frozenset(("draft", "revoked", "entered-in-error"))
 """Statuses under which nobody else needs to write about the patient."""
 
@@ -39,13 +38,13 @@ def service_request(inbound: Inbound) -> Sequence[To]:
     status = "" if absent(resource.status) else resource.status
     request = _request(inbound, status)
     # A site may speak for its operator's other sites in a request of its own.
-    by = request.from_clinic if _operator(request.from_clinic) == inbound.operator else inbound.clinic
-    elsewhere = request.to_clinic and _operator(request.to_clinic) != inbound.operator and status not in _NOT_SENT
+    by = request.from_clinic if operator_of(request.from_clinic) == inbound.operator else inbound.clinic
+    elsewhere = request.to_clinic and operator_of(request.to_clinic) != inbound.operator and status not in _NOT_SENT
     commands = [
         To(
             stream=stream,
             command=request,
-            effective=_moment(resource.authoredOn),
+            effective=moment(resource.authoredOn),
             shared_with=request.to_clinic if elsewhere else None,
         )
     ]
@@ -77,9 +76,9 @@ def task(inbound: Inbound) -> Sequence[To]:
     command = _progress(resource, inbound.clinic) if stream.startswith("ServiceRequest/") else None
     if command is None:
         return ()
-    changed = _moment(resource.lastModified) or _moment(resource.authoredOn)
+    changed = moment(resource.lastModified) or moment(resource.authoredOn)
     if isinstance(command, CompleteReferral) and resource.executionPeriod is not UNSET:
-        changed = _moment(resource.executionPeriod.end) or changed
+        changed = moment(resource.executionPeriod.end) or changed
     return [To(stream=stream, command=command, effective=changed, keeps=False)]
 
 
@@ -110,9 +109,9 @@ def _request(inbound: Inbound, status: str) -> RequestReferral:
     return RequestReferral(
         referral_id=inbound.resource_id,
         by=inbound.clinic,
-        from_clinic=_clinic(resource.requester) or inbound.clinic,
-        to_clinic=_clinic(resource.performer[0]) if resource.performer is not UNSET else "",
-        purpose=_coding(resource.code),
+        from_clinic=clinic_named(resource.requester) or inbound.clinic,
+        to_clinic=clinic_named(resource.performer[0]) if resource.performer is not UNSET else "",
+        purpose=Coding.of(coding(resource.code)),
         text=text(resource.code) or "",
         priority="" if absent(resource.priority) else resource.priority,
         condition_id=condition.removeprefix("Condition/"),
@@ -121,39 +120,19 @@ def _request(inbound: Inbound, status: str) -> RequestReferral:
     )
 
 
-def _clinic(named: Any) -> str:
-    """The clinic that a Reference names by its identifier, or empty."""
-    if absent(named) or absent(named.identifier) or named.identifier.system != CLINIC:
-        return ""
-    return "" if absent(named.identifier.value) else str(named.identifier.value)
-
-
-def _operator(clinic: str) -> str:
-    return clinic.partition("/")[0]
-
-
-def _coding(concept: Any) -> Coding:
-    system, code, display = coding(concept) or (None, None, None)
-    return Coding(system=system or "", code=code or "", display=display or "")
-
-
 def _start(period: Any) -> str:
     return "" if absent(period) or absent(period.start) else str(period.start)
 
 
-def _moment(value: Any) -> datetime | None:
-    return None if absent(value) else instant(value)
-
-
 def _updated(resource: Any) -> datetime | None:
     """When the sender made this version: the nearest thing to when what has no date of its own happened."""
-    return None if absent(resource.meta) else _moment(resource.meta.lastUpdated)
+    return None if absent(resource.meta) else moment(resource.meta.lastUpdated)
 
 
 def _done(resource: Any, now: datetime) -> datetime | None:
     """When a request that arrives completed was carried out, if its date has passed."""
     end = UNSET if absent(resource.occurrencePeriod) else resource.occurrencePeriod.end
-    done = _moment(resource.occurrenceDateTime) or _moment(end)
+    done = moment(resource.occurrenceDateTime) or moment(end)
     return done if done and done <= now else None
 
 
