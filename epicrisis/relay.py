@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -226,6 +227,12 @@ class Pump:
             log.warning("lease lost", service=self.service, count=len(slices) - moved)
             self.leases.lost()
 
+    def start_over(self) -> None:
+        """Trust nothing that was made before: a new producer, the leases and the cursors read again."""
+        self.leases.lost()
+        with suppress(Exception):
+            self._drop_producer()
+
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -286,10 +293,14 @@ class Relay:
         while not self._stop.is_set():
             try:
                 sent = pump.step()
-            except (psycopg.Error, KafkaError, EpicrisisError) as error:
+            except Exception as error:  # whatever it is: a pump that has ended in silence is the worst of all
                 failures += 1
-                log.warning("relay waits", service=pump.service, error=type(error).__name__, attempt=failures)
-                self._stop.wait(min(5.0, 0.1 * 2**failures))
+                expected = isinstance(error, psycopg.Error | KafkaError | EpicrisisError)
+                say = log.warning if expected else log.error
+                say("relay waits", service=pump.service, error=type(error).__name__, attempt=failures)
+                if not expected:
+                    pump.start_over()
+                self._stop.wait(min(5.0, 0.1 * 2 ** min(failures, 6)))
                 continue
             failures = 0
             if sent:
@@ -299,7 +310,10 @@ class Relay:
                 news.wait(pause)
                 news.clear()
                 pause = min(longest, pause * 2)
-        pump.close()
+        try:
+            pump.close()
+        except Exception as error:
+            log.error("relay not closed", service=pump.service, error=type(error).__name__)
 
 
 def producer(settings: Settings) -> Any:
