@@ -21,7 +21,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from epicrisis import logging
-from epicrisis.codec import headers_of
+from epicrisis.codec import MAX_RECORD, headers_of
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, SendFailed
 from epicrisis.settings import Settings
@@ -36,7 +36,6 @@ IDLE_SECONDS = (0.002, 0.03)
 MOVING_SECONDS, FULL_LOOK_SECONDS = 5.0, 1.0
 SLICE_LIMIT = 2_000
 ROUND_LIMIT = 8_000
-MAX_VALUE_BYTES = 16 * 1024 * 1024
 
 log = logging.get(__name__)
 
@@ -328,7 +327,7 @@ def producer(settings: Settings) -> Any:
         compression_type="zstd",
         batch_size=512 * 1024,
         linger_ms=1,
-        max_request_size=MAX_VALUE_BYTES + 64 * 1024,
+        max_request_size=MAX_RECORD,
         delivery_timeout_ms=60_000,
         request_timeout_ms=20_000,
     )

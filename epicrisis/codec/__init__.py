@@ -3,11 +3,15 @@
 from epicrisis.codec.catalogue import Catalogue
 from epicrisis.codec.codec import Codec, Sealed
 from epicrisis.codec.dictionaries import Dictionaries
+from epicrisis.codec.envelope import MAX_BATCH, MAX_RECORD, MAX_VALUE
 from epicrisis.codec.headers import headers, headers_of
 from epicrisis.codec.keys import DataKey, KeyStore, LocalWrapping, MemoryKeyStore, Wrapping
 from epicrisis.codec.postgres_keys import PostgresKeyStore
 
 __all__ = [
+    "MAX_BATCH",
+    "MAX_RECORD",
+    "MAX_VALUE",
     "Catalogue",
     "Codec",
     "DataKey",

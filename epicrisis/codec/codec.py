@@ -12,11 +12,11 @@ from fastavro import schemaless_reader, schemaless_writer
 
 from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
-from epicrisis.codec.envelope import Envelopes
+from epicrisis.codec.envelope import MAX_VALUE, Envelopes
 from epicrisis.codec.keys import DataKey
 from epicrisis.codec.layout import COMPACT, VERBATIM, pack, unpack
 from epicrisis.codec.sealing import body_context, seal, unseal
-from epicrisis.errors import Poison, UnknownSchema
+from epicrisis.errors import Poison, Refused, UnknownSchema
 from epicrisis.event import Meta
 
 RESOURCE = "resource"
@@ -55,7 +55,7 @@ class Codec:
         Raises
         ------
         Refused
-            The body is over 16 MiB.
+            The body is over 16 MiB, or the value over `MAX_VALUE`.
         UnknownSchema
             ``meta.type`` and ``meta.version`` are not those of a class in the catalogue.
         """
@@ -69,7 +69,10 @@ class Codec:
         frame = _BYTE[layout] + self.dictionaries.compress(out.getvalue(), meta.stream.partition("/")[0])
         id, subject = meta.id.bytes, meta.subject.bytes
         sealed = seal(frame, key, id + subject + plan.context)
-        return self._envelopes.write(meta, id, subject, key.id_bytes, sealed)
+        value = self._envelopes.write(meta, id, subject, key.id_bytes, sealed)
+        if len(value) > MAX_VALUE:
+            raise Refused(f"an event is {len(value)} bytes long, and at most {MAX_VALUE} are kept: send it in parts")
+        return value
 
     def open(self, value: bytes) -> Sealed:
         """The envelope of a record value. No key is needed, and no schema is ever taken off the wire.

@@ -21,6 +21,10 @@ SCHEMA_ID = 1822176698
 
 MAX_VALUE = 17 * 1024 * 1024
 """The longest record value: a body of 16 MiB that nothing could compress, and its envelope."""
+MAX_RECORD = MAX_VALUE + 512 * 1024
+"""The longest record with its key and headers: the producer's limit."""
+MAX_BATCH = MAX_RECORD + 512 * 1024
+"""The longest batch, which is what a topic limits: one such record, and what is around it."""
 
 _MEMO = 8192  # how many values each memo keeps before it starts anew
 _SHORT = tuple(bytes([n]) for n in range(0x80))

@@ -11,6 +11,8 @@ from kafka.admin import (
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
+    ConfigResource,
+    ConfigResourceType,
     KafkaAdminClient,
     ResourcePattern,
     ResourcePatternFilter,
@@ -19,12 +21,13 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from epicrisis.codec import MAX_BATCH
 from epicrisis.errors import Unreachable
-from epicrisis.relay import MAX_VALUE_BYTES
 from epicrisis.settings import Settings
 
 USERS = ("relay", "worker")
 """The logical users: a relay may write the log, a worker may read it; nobody may do both."""
+LIMIT = "max.message.bytes"
 
 
 def provision(settings: Settings) -> None:
@@ -42,6 +45,7 @@ def provision(settings: Settings) -> None:
 def _topic(admin: Any, settings: Settings) -> None:
     topic = settings.topic()
     if topic in admin.list_topics():
+        _raise_limit(admin, topic)
         return
     admin.create_topics(
         {
@@ -52,7 +56,7 @@ def _topic(admin: Any, settings: Settings) -> None:
                     "cleanup.policy": "delete",
                     "retention.ms": "-1",
                     "retention.bytes": "-1",
-                    "max.message.bytes": str(MAX_VALUE_BYTES),
+                    LIMIT: str(MAX_BATCH),
                     "min.insync.replicas": str(max(1, settings.kafka_replication - 1)),
                     "message.timestamp.type": "CreateTime",
                 },
@@ -60,6 +64,13 @@ def _topic(admin: Any, settings: Settings) -> None:
         },
         wait_for_metadata=True,
     )
+
+
+def _raise_limit(admin: Any, topic: str) -> None:
+    """A topic of an earlier release may take less than the codec writes: such an event would hold its slice up."""
+    found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])["topic"][topic]
+    if int(found[LIMIT]["value"]) < MAX_BATCH:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={LIMIT: str(MAX_BATCH)})])
 
 
 def _users(admin: Any, settings: Settings) -> None:

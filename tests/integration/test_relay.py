@@ -13,15 +13,18 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
+from epicrisis.codec import MAX_VALUE
 from epicrisis.database import Database
 from epicrisis.errors import SendFailed
-from epicrisis.journal import PostgresJournal
+from epicrisis.journal import Append, PostgresJournal
+from epicrisis.provision.kafka import LIMIT, provision
 from epicrisis.relay import SHARES, Leases, Pump, Relay, producer
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
-from tests.kernel_support import append_of, own_namespace, subject_in, wait_until
+from tests.kernel_support import append_of, new_events, own_namespace, subject_in, wait_until
 
 pytestmark = pytest.mark.servers
 SERVICE = "referral"
@@ -428,3 +431,20 @@ def test_an_event_is_on_kafka_soon_after_its_commit(
     took.sort()
     with capsys.disabled():
         print(f"\ncommit → read from Kafka: median {took[len(took) // 2]:.0f} ms, slowest {took[-1]:.0f} ms")
+
+
+def test_the_largest_value_that_the_codec_writes_is_relayed(
+    journal: PostgresJournal, pump: Callable[..., Pump], admin: Any, cluster: Settings
+) -> None:
+    """Also to a topic that an earlier release made."""
+    kafka = KafkaAdminClient(**cluster.kafka("admin"))
+    kafka.alter_configs([ConfigResource(ConfigResourceType.TOPIC, cluster.topic(), configs={LIMIT: "16777216"})])
+    provision(cluster)
+    kafka.close()
+    subject = uuid4()
+    value = random.Random(5).randbytes(MAX_VALUE)
+    event = new_events(subject, 1, 1)[0]._replace(value=value)
+    journal.append([Append(subject, 0, [event])])
+    one = pump(lambda: producer(cluster))
+    assert drain(one) == 0
+    assert passed(admin) == {value}

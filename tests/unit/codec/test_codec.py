@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from uuid import UUID
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from epicrisis.codec import Catalogue, Codec, Dictionaries, Sealed, headers, headers_of
+from epicrisis.codec import (
+    MAX_BATCH,
+    MAX_RECORD,
+    MAX_VALUE,
+    Catalogue,
+    Codec,
+    Dictionaries,
+    Sealed,
+    headers,
+    headers_of,
+)
 from epicrisis.codec.dictionaries import MAX_BODY
 from epicrisis.codec.sealing import OVERHEAD, body_context, seal
 from epicrisis.errors import Poison, Refused, SealBroken, UnknownSchema
@@ -172,6 +184,18 @@ def test_a_body_over_the_limit_is_refused() -> None:
 def test_a_body_just_below_the_limit_comes_back() -> None:
     body = dataclasses.replace(RECORDED, resource=bytes(range(256)) * (MAX_BODY // 256 - 1))
     assert CODEC.unseal(CODEC.open(CODEC.encode(meta_of(body), body, KEY)), KEY) == body
+
+
+def test_whatever_the_codec_writes_can_be_sent() -> None:
+    noise = random.Random(5).randbytes(MAX_BODY - 4096)  # nothing can compress it
+    body = dataclasses.replace(RECORDED, resource=noise)
+    value = CODEC.encode(meta_of(body), body, KEY)
+    assert MAX_BODY - 4096 < len(value) <= MAX_VALUE
+    with pytest.raises(Refused, match="send it in parts"):
+        CODEC.encode(meta_of(body, stream="x" * (MAX_VALUE - MAX_BODY + 4096)), body, KEY)
+    around = headers_of(meta_of(body).id, meta_of(body).type, "chart", NOW)
+    largest = DefaultRecordBatchBuilder.estimate_size_in_bytes(SUBJECT.bytes, bytes(MAX_VALUE), around)
+    assert largest < MAX_RECORD < MAX_BATCH
 
 
 def test_bodies_written_with_and_without_dictionaries_are_read_alike() -> None:
