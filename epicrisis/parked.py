@@ -7,7 +7,10 @@ from uuid import UUID
 
 from epicrisis.assembly import codec, consumers, decoder, missing
 from epicrisis.database import Database
-from epicrisis.errors import Poison
+from epicrisis.errors import EpicrisisError, Poison, Refused
+from epicrisis.projecting.batch import Held, run_batch
+from epicrisis.projecting.delivery import Cursor
+from epicrisis.projecting.positions import Positions
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
 from epicrisis.worker import retry_one
@@ -70,3 +73,80 @@ def retry(settings: Settings, subject: UUID | None = None, projection: str | Non
             rows.append({"consumer": name, "subject": who, "applied": events - left, "waiting": left})
     database.close()
     return rows
+
+
+def record(settings: Settings, partition: int, offset: int) -> dict[str, Any]:
+    """What is known of a record that was set aside, and whether this release can read it; nothing of its content."""
+    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
+    try:
+        with database.transaction() as cur:
+            key, value, reason, found_at = _set_aside(cur, settings, partition, offset)
+    finally:
+        database.close()
+    try:
+        now = f"readable: {codec().open(value or b'').meta.type}"
+    except Poison as poison:
+        now = poison.reason
+    return {
+        "partition": partition,
+        "offset": offset,
+        "key": str(UUID(bytes=key)) if key is not None and len(key) == 16 else "no subject",
+        "bytes": len(value or b""),
+        "reason": reason,
+        "since": found_at,
+        "now": now,
+    }
+
+
+def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[str, Any]]:
+    """Hand a record that was set aside to every consumer of its partition, as a worker would; a row for each.
+
+    Who has applied its event already (it was fetched from the journal meanwhile) leaves it at that.
+
+    Raises
+    ------
+    EpicrisisError
+        It still cannot be read: it stays where it is.
+    """
+    some = consumers()
+    database, names = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster"), [c.name for c in some]
+    try:
+        with database.transaction() as cur:
+            cur.execute(_SQL["hold_all"], {"consumers": names, "partitions": [partition]})
+            cur.execute(_SQL["lag"])  # who has not come so far yet will read it off the log
+            held = {(name, p): (offset, epoch) for name, p, at, epoch in cur if p == partition and at > offset}
+            key, value, *_ = _set_aside(cur, settings, partition, offset)
+            unseal = decoder(settings, some)
+            try:
+                (item,) = unseal.bodies([unseal.envelope(partition, offset, key or b"", value or b"")])
+            except Poison as poison:
+                raise EpicrisisError(
+                    f"the record at partition {partition}, offset {offset} still cannot be read ({poison.reason}): "
+                    "it stays set aside; upgrade, or find out who wrote it"
+                ) from None
+            meta, following = item.meta, [c for c in some if (c.name, partition) in held]
+            before = Positions.load(cur, names, [meta.subject])
+            parked = run_batch(cur, following, [item], Held(held), {partition: offset})  # the offsets stay
+            cur.execute(_SQL["poison_read"], _place(settings, partition, offset))
+    finally:
+        database.close()
+    rows: list[dict[str, Any]] = []
+    for name in (c.name for c in following):
+        known = before.last(name, meta.subject, meta.source) >= meta.seq
+        outcome = "known already" if known else "parked" if parked[name] else "applied"
+        rows.append({"consumer": name, "subject": meta.subject, "outcome": outcome})
+    return rows
+
+
+def _set_aside(cur: Cursor, settings: Settings, partition: int, offset: int) -> tuple[Any, ...]:
+    cur.execute(_SQL["poison_one"], _place(settings, partition, offset))
+    found: tuple[Any, ...] | None = cur.fetchone()
+    if found is None:
+        raise Refused(
+            f"no record was set aside at partition {partition}, offset {offset}: `epicrisis parked list` shows them"
+        )
+    return found
+
+
+def _place(settings: Settings, partition: int, offset: int) -> dict[str, Any]:
+    return {"topic": settings.topic(), "partition": partition, "offset": offset}

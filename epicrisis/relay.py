@@ -20,7 +20,7 @@ import psycopg
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from epicrisis import logging
+from epicrisis import logging, metrics
 from epicrisis.codec import MAX_RECORD, headers_of
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, SendFailed
@@ -304,6 +304,7 @@ class Relay:
             failures = 0
             if sent:
                 log.debug("relayed", service=pump.service, count=sent)
+                metrics.relayed(pump.service, sent)
                 pause = shortest
             else:
                 news.wait(pause)

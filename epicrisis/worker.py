@@ -16,7 +16,7 @@ import psycopg
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
-from epicrisis import logging
+from epicrisis import logging, metrics
 from epicrisis.codec import Codec, KeyStore, Sealed
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, KeyLost, Poison, Unreachable, Zombie
@@ -189,6 +189,7 @@ class Worker:
             for record, reason in aside:
                 set_aside(cur, self._topic, record.partition, record.offset, reason, record.key, record.value)
         moved(self._held, upto)
+        metrics.applied(self._group, len(items), parked, [reason for _, reason in aside])
         for record, reason in aside:
             log.error(
                 "record set aside", topic=self._topic, partition=record.partition, offset=record.offset, reason=reason

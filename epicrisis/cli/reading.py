@@ -13,6 +13,7 @@ from epicrisis.cli.output import Format, FormatOption, counted, emit
 parked = typer.Typer(help="Subjects set aside after a failure, and records that belong to no subject.")
 app.add_typer(parked, name="parked")
 
+RECORD = ("partition", "offset", "key", "bytes", "reason", "since", "now")
 TIMELINE = ("n", "effective", "recorded", "clinic", "event", "what", "stream")
 
 
@@ -126,15 +127,25 @@ def parked_list(format: FormatOption = Format.TABLE) -> None:
     emit(rows, columns, format, title=f"{len(rows)} parked")
 
 
-@parked.command("show", epilog="Example: epicrisis parked show 0192f…")
+@parked.command(
+    "show", epilog="Examples: epicrisis parked show 0192f…; epicrisis parked show --partition 3 --offset 17"
+)
 def parked_show(
-    subject: Annotated[str, typer.Argument(help="The subject.")], format: FormatOption = Format.TABLE
+    subject: Annotated[str | None, typer.Argument(help="The subject.")] = None,
+    partition: Annotated[int | None, typer.Option(help="Of a record that was set aside.")] = None,
+    offset: Annotated[int | None, typer.Option(help="Of a record that was set aside.")] = None,
+    format: FormatOption = Format.TABLE,
 ) -> None:
-    """Show the queue of a parked subject: what waits, in order, without its content."""
-    from epicrisis.parked import queue
+    """Show the queue of a parked subject, or a record that was set aside: what it is, without its content."""
+    from epicrisis.parked import queue, record
     from epicrisis.replay import subject_of
     from epicrisis.settings import Settings
 
+    if (place := _place(partition, offset)) is not None:
+        emit([record(Settings.read(), *place)], RECORD, format)
+        return
+    if subject is None:
+        raise typer.BadParameter("name a subject, or a record's --partition and --offset")
     columns = ("consumer", "partition", "offset", "source", "seq", "type", "stream", "recorded", "reason")
     emit(queue(Settings.read(), subject_of(subject)), columns, format)
 
@@ -143,14 +154,32 @@ def parked_show(
 def parked_retry(
     subject: Annotated[str | None, typer.Argument(help="Only this subject.")] = None,
     projection: Annotated[str | None, typer.Option(help="Only for this projection, or `ledger`.")] = None,
+    partition: Annotated[int | None, typer.Option(help="Of a record that was set aside.")] = None,
+    offset: Annotated[int | None, typer.Option(help="Of a record that was set aside.")] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Apply the queues of parked subjects in order, as far as they go. Exit code 1 if some still wait."""
-    from epicrisis.parked import retry
+    """Apply the queues of parked subjects in order, as far as they go. Exit code 1 if some still wait.
+
+    With --partition and --offset: apply a record that was set aside, if this release can read it.
+    """
+    from epicrisis.parked import retry, retry_record
     from epicrisis.replay import subject_of
     from epicrisis.settings import Settings
 
+    if (place := _place(partition, offset)) is not None:
+        if subject is not None or projection is not None:
+            raise typer.BadParameter("a record that was set aside is applied for everybody: name nobody with it")
+        emit(retry_record(Settings.read(), *place), ("consumer", "subject", "outcome"), format)
+        return
     rows = retry(Settings.read(), subject_of(subject) if subject else None, projection)
     emit(rows, ("consumer", "subject", "applied", "waiting"), format)
     if any(row["waiting"] for row in rows):
         raise typer.Exit(1)
+
+
+def _place(partition: int | None, offset: int | None) -> tuple[int, int] | None:
+    if partition is not None and offset is not None:
+        return partition, offset
+    if partition is not None or offset is not None:
+        raise typer.BadParameter("a record is named by --partition and --offset together")
+    return None

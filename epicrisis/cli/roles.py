@@ -10,6 +10,11 @@ import typer
 
 from epicrisis.cli.app import app
 
+MetricsPort = Annotated[
+    int | None, typer.Option(envvar="EPICRISIS_METRICS_PORT", help="Answer GET /metrics here, for Prometheus.")
+]
+MetricsHost = Annotated[str, typer.Option(envvar="EPICRISIS_METRICS_HOST", help="Where to listen for that.")]
+
 
 @app.command(epilog="Example: epicrisis provision")
 def provision() -> None:
@@ -45,6 +50,8 @@ def serve(
 @app.command(epilog="Example: epicrisis relay --service referral")
 def relay(
     service: Annotated[list[str] | None, typer.Option(help="Only this service's journal; may be repeated.")] = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
 ) -> None:
     """Pump journals to Kafka until stopped (SIGTERM)."""
     from epicrisis import logging
@@ -53,6 +60,7 @@ def relay(
     from epicrisis.settings import Settings
 
     logging.configure("relay")
+    _listen(metrics_host, metrics_port)
     pumps = Relay(Settings.read(), service or list(services()))
     pumps.start()
     _until_stopped()
@@ -64,6 +72,8 @@ def work(
     projection: Annotated[
         list[str] | None, typer.Option(help="Only this projection, or `ledger`; may be repeated.")
     ] = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
 ) -> None:
     """Apply the log to the ledger and the read models until stopped (SIGTERM)."""
     from epicrisis import logging
@@ -71,6 +81,7 @@ def work(
     from epicrisis.settings import Settings
 
     logging.configure("work")
+    _listen(metrics_host, metrics_port)
     made = worker(Settings.read(), projection or ())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: made.stop())
@@ -78,9 +89,16 @@ def work(
 
 
 @app.command(epilog="Example: epicrisis ledger")
-def ledger() -> None:
+def ledger(metrics_port: MetricsPort = None, metrics_host: MetricsHost = "127.0.0.1") -> None:
     """Apply the log to the ledger alone, until stopped: where read models run elsewhere (`work --projection …`)."""
-    work(["ledger"])
+    work(["ledger"], metrics_port, metrics_host)
+
+
+def _listen(host: str, port: int | None) -> None:
+    if port is not None:
+        from epicrisis import metrics
+
+        metrics.listen(host, port)
 
 
 def _until_stopped() -> None:

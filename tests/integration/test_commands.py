@@ -8,16 +8,22 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
+import msgspec
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner, Result
 
+from epicrisis.assembly import codec, key_store
 from epicrisis.cli.app import app
 from epicrisis.local.state import write
+from epicrisis.projecting.parking import set_aside
 from epicrisis.settings import Settings
+from epicrisis.slices import partition_of, slice_of
 from tests.acceptance.test_readme import environment_of
-from tests.kernel_support import Pipeline, bundle, condition, own_namespace, patient
+from tests.kernel_support import Pipeline, bundle, condition, observation, own_namespace, patient
 
 pytestmark = pytest.mark.servers
 
@@ -25,7 +31,7 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def cluster(servers: dict[str, Any]) -> Iterator[Settings]:
     with own_namespace(servers) as settings, Pipeline(settings) as pipeline:
-        pipeline.send(bundle(patient(), condition()))
+        pipeline.send(bundle(patient(), condition(), observation()))
         pipeline.wait()
         yield settings
 
@@ -101,3 +107,65 @@ def test_the_doctor_examines_what_a_role_uses_with_the_roles_own_connection(
     assert found["database cluster"]["ok"]
     assert "database intake" not in found
     assert found["topic"]["version"] == f"{cluster.partitions} partitions"
+
+
+@pytest.fixture
+def aside(cluster: Settings) -> Iterator[Callable[[bytes, bytes], tuple[str, ...]]]:
+    """Sets a record aside, as a worker of a release that could not read it would have; the options that name it."""
+
+    def put(key: bytes, value: bytes) -> tuple[str, ...]:
+        partition = partition_of(slice_of(UUID(bytes=key)), cluster.partitions)
+        with psycopg.connect(cluster.dsn_for("cluster", "worker")) as connection, connection.cursor() as cur:
+            set_aside(cur, cluster.topic(), partition, 0, "unknown_schema", key, value)
+        return "--partition", str(partition), "--offset", "0"
+
+    yield put
+    with psycopg.connect(cluster.dsn_for("cluster", "worker")) as connection:
+        connection.execute("DELETE FROM projection.poison")
+
+
+def archived(cluster: Settings) -> tuple[UUID, bytes]:
+    """The newest chart event of the patient, as it is in the ledger."""
+    query = "SELECT subject, value FROM ledger.event WHERE source = 'chart' ORDER BY n DESC LIMIT 1"
+    with psycopg.connect(cluster.dsn_for("cluster", "auditor")) as connection:
+        found = connection.execute(query).fetchone()
+    assert found is not None
+    return found[0], bytes(found[1])
+
+
+def test_a_record_set_aside_that_can_be_read_now_is_applied_and_gone(
+    cluster: Settings, run: Callable[..., Result], aside: Callable[[bytes, bytes], tuple[str, ...]]
+) -> None:
+    subject, value = archived(cluster)
+    opened = codec().open(value)
+    assert opened.meta.key is not None
+    key = key_store(cluster, "worker").by_ids({opened.meta.key})[opened.meta.key]
+    following = msgspec.structs.replace(opened.meta, id=uuid4(), seq=opened.meta.seq + 1)
+    place = aside(subject.bytes, codec().encode(following, codec().unseal(opened, key), key))
+    (shown,) = json.loads(run("parked", "show", *place, "--format", "json").stdout)
+    assert (shown["key"], shown["reason"]) == (str(subject), "unknown_schema")
+    assert shown["now"] == f"readable: {opened.meta.type}"
+    assert {row["outcome"] for row in rows_of(run("parked", "retry", *place, "--format", "csv"))} == {"applied"}
+    assert archived(cluster)[1] != value
+    assert "no record was set aside" in str(run("parked", "retry", *place).exception)
+
+
+def test_a_record_set_aside_whose_event_is_known_already_changes_nothing(
+    cluster: Settings, run: Callable[..., Result], aside: Callable[[bytes, bytes], tuple[str, ...]]
+) -> None:
+    subject, value = archived(cluster)
+    place = aside(subject.bytes, value)
+    assert {row["outcome"] for row in rows_of(run("parked", "retry", *place, "--format", "csv"))} == {"known already"}
+    assert archived(cluster) == (subject, value)
+
+
+def test_a_record_that_still_cannot_be_read_stays_set_aside(
+    cluster: Settings, run: Callable[..., Result], aside: Callable[[bytes, bytes], tuple[str, ...]]
+) -> None:
+    subject, _ = archived(cluster)
+    place = aside(subject.bytes, b"Meier 1971-03-04")
+    refused = run("parked", "retry", *place)
+    assert "still cannot be read (not_framed)" in str(refused.exception)
+    shown = run("parked", "show", *place)
+    assert "not_framed" in shown.stdout
+    assert "Meier" not in shown.output + str(refused.exception)

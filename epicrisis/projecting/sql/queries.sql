@@ -63,6 +63,14 @@ ORDER BY since
 -- poison_list: the records that belong to no subject
 SELECT topic, partition, "offset", reason, found_at, length(value) AS bytes FROM projection.poison ORDER BY found_at
 
+-- poison_one: a record that was set aside
+SELECT key, value, reason, found_at FROM projection.poison
+WHERE topic = %(topic)s AND partition = %(partition)s AND "offset" = %(offset)s
+
+-- poison_read: it could be read after all
+DELETE FROM projection.poison
+WHERE topic = %(topic)s AND partition = %(partition)s AND "offset" = %(offset)s
+
 -- parked_count: how many subjects are parked for this consumer
 SELECT count(DISTINCT subject) FROM projection.parked WHERE consumer = %(consumer)s
 

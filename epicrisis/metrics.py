@@ -1,0 +1,51 @@
+"""Figures for Prometheus: how much went through, and when last. Labels name services and consumers, never a patient.
+
+Counted once a batch. `serve` shows them at ``/metrics``; `relay` and `work` where they are given ``--metrics-port``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import Counter, Gauge, start_http_server
+
+from epicrisis.errors import SettingsError
+
+RELAYED = Counter("epicrisis_relayed_events", "Events that Kafka has acknowledged", ["service"])
+APPLIED = Counter("epicrisis_applied_events", "Events read and committed, per set of consumers", ["consumers"])
+PARKED = Counter("epicrisis_parked_subjects", "How often a subject was parked or waited on", ["consumer"])
+SET_ASIDE = Counter("epicrisis_records_set_aside", "Records that belong to no subject", ["reason"])
+LAST_BATCH = Gauge("epicrisis_last_batch_timestamp_seconds", "When the last batch was committed", ["of"])
+
+
+def relayed(service: str, events: int) -> None:
+    """A round of the relay was acknowledged."""
+    RELAYED.labels(service).inc(events)
+    LAST_BATCH.labels(service).set_to_current_time()
+
+
+def applied(consumers: str, events: int, parked: Mapping[str, int], set_aside: Iterable[str]) -> None:
+    """A worker's batch was committed. ``set_aside`` holds the reason of each record that was."""
+    APPLIED.labels(consumers).inc(events)
+    LAST_BATCH.labels(consumers).set_to_current_time()
+    for consumer, count in parked.items():
+        PARKED.labels(consumer).inc(count)
+    for reason in set_aside:
+        SET_ASIDE.labels(reason).inc()
+
+
+def listen(host: str, port: int) -> int:
+    """Answer GET ``/metrics`` from a thread; returns the port (of 0: the one that was free).
+
+    Raises
+    ------
+    SettingsError
+        Somebody else has the port, or there is no such host.
+    """
+    try:
+        server, _ = start_http_server(port, addr=host)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen at {host}:{port} ({type(error).__name__}): name another --metrics-port or --metrics-host"
+        ) from None
+    return int(server.server_port)
