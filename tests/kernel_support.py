@@ -183,6 +183,9 @@ class Trail:
     subject: UUID
     trail: str
     number: int
+    small: int = 0
+    whole: int = 0
+    several: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +202,7 @@ class Probe:
     def __init__(self, settings: Settings) -> None:
         self.broken: set[str] = set()
         self.odd: dict[str, Any] = {}
+        self.odd_column = "number"
         self.projection = Projection(name=f"probe_{secrets.token_hex(3)}", version=1, scope=Scope.CLUSTER)
         declare_trail = self.projection.table(key=("subject",))
         declare_trail(Trail)
@@ -208,7 +212,8 @@ class Probe:
         name = self.projection.name
         tables = (
             f"CREATE TABLE {name} (subject uuid PRIMARY KEY, trail text NOT NULL,"
-            " number bigint NOT NULL CHECK (number < 1000000));"
+            " number bigint NOT NULL CHECK (number < 1000000),"
+            " small smallint NOT NULL, whole integer NOT NULL, several integer[] NOT NULL);"
             "CREATE TABLE counts (clinic text, events bigint NOT NULL, shard smallint, PRIMARY KEY (clinic, shard))"
         )
         with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
@@ -227,8 +232,10 @@ class Probe:
         if event.status in self.broken:
             raise LookupError(f"the probe was told to fail: {event.status}")
         row = row or Trail(subject=meta.subject, trail="", number=0)
-        number = self.odd.get(event.status, meta.seq)
-        return replace(row, trail=f"{row.trail}{event.status};", number=number)
+        changed = {"number": meta.seq}
+        if event.status in self.odd:
+            changed[self.odd_column] = self.odd[event.status]
+        return replace(row, trail=f"{row.trail}{event.status};", **changed)
 
 
 def trails(settings: Settings, probe: Probe) -> dict[UUID, tuple[str, bool]]:

@@ -12,6 +12,9 @@ from psycopg.types.json import Jsonb
 from epicrisis.projecting.delivery import Cursor
 from epicrisis.projection import Key, Place, Projection, Table
 
+SHORT = {"smallint": 2**15, "integer": 2**31}
+"""Where a longer number would lose its upper bits in COPY, and nobody would notice; others are refused."""
+
 
 class TableStore:
     """One table of a projection's version. ``shard`` is the extra last column of counters."""
@@ -70,6 +73,11 @@ class TableStore:
             )
             self._json = [i for i, c in enumerate(self.columns) if self._types[c] == "jsonb"]
             self._arrays = [i for i, c in enumerate(self.columns) if self._types[c].endswith("[]")]
+            self._short = [
+                (i, SHORT[plain])
+                for i, c in enumerate(self.columns)
+                if (plain := self._types[c].removesuffix("[]")) in SHORT
+            ]
         cur.execute(self._create_stage)
 
     def load(self, cur: Cursor, keys: Collection[Key], into: dict[Place, Any]) -> None:
@@ -105,6 +113,10 @@ class TableStore:
 
     def _encoded(self, row: Any) -> tuple[Any, ...]:
         values = self._values(row)
+        for i, limit in self._short:
+            for value in values[i] if isinstance(values[i], tuple | list) else (values[i],):
+                if isinstance(value, int) and not -limit <= value < limit:
+                    raise OverflowError(f"a value does not fit into the column {self.columns[i]}")
         if self._json or self._arrays:
             changed = list(values)
             for i in self._json:

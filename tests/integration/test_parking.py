@@ -174,6 +174,43 @@ def test_a_row_that_the_database_refuses_parks_its_subject_alone(
     assert counted(cluster, probe) == {"charite/gyn": 21}, "nobody is counted twice by the search for the culprit"
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("small", 2**15),
+        ("small", -(2**15) - 1),
+        ("small", 2**40 + 7),
+        ("whole", 2**31),
+        ("whole", -(2**31) - 1),
+        ("whole", 2**70),
+        ("several", (1, 2**31)),
+    ],
+)
+def test_a_number_that_is_too_long_for_its_column_is_never_cut(
+    cluster: Settings, log: MemoryLog, probe: Probe, desk: Callable[..., Desk], column: str, value: Any
+) -> None:
+    ill, well = uuid4(), uuid4()
+    probe.odd_column, probe.odd["odd"] = column, value
+    for subject in (well, ill):
+        log.add(subject, note("0"))
+    log.add(ill, note("odd"))
+    log.add(well, note("1"))
+    desk(probe).follow(batch=1)
+    assert trails(cluster, probe) == {ill: ("0;", True), well: ("0;1;", False)}
+    assert queue(cluster, probe) == [(ill, 2, "write: OverflowError")]
+
+
+@pytest.mark.parametrize("value", [2**31 - 1, -(2**31)])
+def test_the_longest_number_of_its_column_is_written(
+    cluster: Settings, log: MemoryLog, probe: Probe, desk: Callable[..., Desk], value: int
+) -> None:
+    probe.odd_column, probe.odd["odd"] = "whole", value
+    log.add(uuid4(), note("odd"))
+    desk(probe).follow()
+    with psycopg.connect(cluster.dsn_for("cluster", "auditor")) as connection:
+        assert connection.execute(f"SELECT whole FROM read.{probe.projection.name}").fetchall() == [(value,)]
+
+
 def test_a_text_that_postgresql_refuses_parks_its_subject_alone(
     cluster: Settings, log: MemoryLog, probe: Probe, desk: Callable[..., Desk]
 ) -> None:
