@@ -24,6 +24,7 @@ from epicrisis.local.launch import start_time
 from epicrisis.local.process import LOOPBACK, running
 from epicrisis.local.state import State
 from epicrisis.settings import Settings
+from tests.infra import embedded
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 
@@ -239,3 +240,32 @@ def test_a_jar_that_is_not_the_committed_one_is_not_run(tmp_path: Path) -> None:
         jars.check(forged)
     with pytest.raises(SettingsError, match="lacks"):
         jars.check(forged[1:])
+
+
+def test_the_roles_run_beside_the_servers_and_stop_in_every_namespace(up: Settings) -> None:
+    from epicrisis.local import roles
+    from epicrisis.provision import provision
+
+    provision(up)
+    first = roles.up(up)
+    try:
+        assert roles.up(up) == first
+        assert {part.name: part.pid for part in roles.status(up)} == first
+        (serve,) = [part for part in roles.status(up) if part.name == "serve"]
+        assert serve.where == f"{LOOPBACK}:{roles.serve_port(up)}"
+    finally:
+        stopped = roles.down(Settings(state=up.state, namespace="t_other"))  # as `make clean` would
+    assert stopped == [f"t_local-{role}" for role in roles.ROLES]
+    assert {part.state for part in roles.status(up)} == {"stopped"}
+
+
+def test_test_servers_that_do_not_start_leave_no_trace_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Settings) -> None:
+        raise SettingsError("no Java")
+
+    monkeypatch.setattr(local, "up", fail)
+    with pytest.raises(SettingsError), embedded(tmp_path / "state"):
+        pass
+    assert [file for file in (tmp_path / "state" / "test-runs").iterdir() if file.name.isdigit()] == []
