@@ -8,6 +8,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, PostgresKeyStore
+from epicrisis.codec.fingerprint import remember
 from epicrisis.database import Database
 from epicrisis.found import projection, projections, services
 from epicrisis.intake import Intake
@@ -49,7 +50,19 @@ def journals(
 
 
 def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None) -> Intake:
-    """An intake with connections of its own: one per thread."""
+    """An intake with connections of its own: one per thread.
+
+    Raises
+    ------
+    SettingsError
+        The wrapping key is not the one of these databases: patients would not be recognised, and double.
+    """
+    keys = Database(settings.dsn_for("keys", "intake"), size=1, name="keys")
+    try:
+        with keys.transaction() as cur:
+            remember(cur, settings.wrapping_key_bytes())
+    finally:
+        keys.close()
     return Intake(
         services=services(),
         journals=journals(settings, on_append),

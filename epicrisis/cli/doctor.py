@@ -242,6 +242,8 @@ def databases(settings: Settings) -> Iterator[Finding]:
     if not is_admin(settings):
         for name, dsn in own_connections(settings).items():
             yield careful(f"database {name}", partial(reached, name, dsn))
+            if name == "keys" and knows(settings.wrapping_key_bytes):
+                yield careful("wrapping key", partial(wrapping_key, settings, dsn))
         return
     try:
         with psycopg.connect(settings.admin_dsn(), connect_timeout=5) as connection:
@@ -251,6 +253,21 @@ def databases(settings: Settings) -> Iterator[Finding]:
     for name in wanted_databases():
         there = settings.database(name) in known
         yield Finding(part=f"database {name}", ok=there, where=settings.database(name), do="" if there else PROVISION)
+        if there and name == "keys" and knows(settings.wrapping_key_bytes):
+            yield careful("wrapping key", partial(wrapping_key, settings, settings.admin_dsn(settings.database(name))))
+
+
+def wrapping_key(settings: Settings, dsn: str) -> Finding:
+    import psycopg
+
+    from epicrisis.codec.fingerprint import check
+
+    with psycopg.connect(dsn, connect_timeout=5) as connection, connection.cursor() as cur:
+        try:
+            check(cur, settings.wrapping_key_bytes())
+        except psycopg.errors.UndefinedTable:
+            return Finding(part="wrapping key", ok=False, do=PROVISION)
+    return Finding(part="wrapping key", ok=True)
 
 
 def reached(name: str, dsn: str) -> Finding:

@@ -32,6 +32,8 @@ KEYS = """
 GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor};
 GRANT SELECT, INSERT ON keys.data_key TO {intake};
 GRANT SELECT ON keys.data_key TO {worker}, {auditor};
+GRANT SELECT, INSERT ON keys.wrapping_key TO {intake};
+GRANT SELECT ON keys.wrapping_key TO {worker}, {auditor};
 """
 
 CLUSTER = """

@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from epicrisis.codec.fingerprint import remember
+from epicrisis.errors import SettingsError
 from epicrisis.found import projections, services, text_of
 from epicrisis.projecting.ddl import create_projection
 from epicrisis.provision import grants
@@ -48,6 +50,7 @@ def provision(settings: Settings) -> None:
         _apply(settings, name, ["epicrisis.journal"], grants.JOURNAL, service=name)
     _apply(settings, "intake", ["epicrisis.intake"], grants.INTAKE)
     _apply(settings, "keys", ["epicrisis.codec"], grants.KEYS)
+    _remember_wrapping_key(settings)
     _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER, with_projections=True)
 
 
@@ -123,6 +126,19 @@ def _apply(
                     auditor=settings.role("auditor"),
                 )
                 connection.execute("INSERT INTO epicrisis.applied VALUES (%s, now()) ON CONFLICT DO NOTHING", (key,))
+
+
+def _remember_wrapping_key(settings: Settings) -> None:
+    """Where this step is not given the key, the first intake that starts does it."""
+    try:
+        key = settings.wrapping_key_bytes()
+    except SettingsError:
+        if settings.wrapping_key is not None:
+            raise
+        return
+    with psycopg.connect(settings.admin_dsn(settings.database("keys"))) as connection, connection.cursor() as cur:
+        cur.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(settings.role("owner"))))
+        remember(cur, key)
 
 
 def drop(settings: Settings) -> None:

@@ -161,6 +161,9 @@ def test_nobody_changes_a_data_key_and_only_intake_makes_one(cluster: Settings) 
         ("intake", "keys.data_key"): {"SELECT", "INSERT"},
         ("worker", "keys.data_key"): {"SELECT"},
         ("auditor", "keys.data_key"): {"SELECT"},
+        ("intake", "keys.wrapping_key"): {"SELECT", "INSERT"},
+        ("worker", "keys.wrapping_key"): {"SELECT"},
+        ("auditor", "keys.wrapping_key"): {"SELECT"},
     }
 
 

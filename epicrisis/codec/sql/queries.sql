@@ -21,3 +21,9 @@ SELECT id, subject, wrapped FROM keys.data_key WHERE id = ANY(%(ids)s) AND wrapp
 -- destroy: forget the key of a subject for good
 UPDATE keys.data_key SET wrapped = NULL, destroyed = now() WHERE subject = %(subject)s AND wrapped IS NOT NULL
 RETURNING id
+
+-- remember_wrapping_key: the first one is the one
+INSERT INTO keys.wrapping_key (fingerprint) VALUES (%(fingerprint)s) ON CONFLICT DO NOTHING
+
+-- wrapping_key: the fingerprint of the one
+SELECT fingerprint FROM keys.wrapping_key
