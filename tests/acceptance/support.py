@@ -79,6 +79,10 @@ class Role:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def to_the_end(self, seconds: float = GENEROUS) -> int:
+        """Its exit code."""
+        return self._process.wait(seconds)
+
     def send(self, sign: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, sign)
