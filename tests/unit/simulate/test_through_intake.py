@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -14,34 +10,10 @@ from epicrisis.codec import Catalogue, Codec, Dictionaries, MemoryKeyStore
 from epicrisis.errors import Refused
 from epicrisis.found import services
 from epicrisis.intake.identity import Digests
-from epicrisis.intake.inbox import Message
+from epicrisis.intake.memory import MemoryInbox
 from epicrisis.intake.receive import Intake
 from epicrisis.journal.memory import MemoryJournal
 from epicrisis.simulate import messages
-
-
-class MemoryInbox:
-    """What intake remembers, of one thread that never dies."""
-
-    def __init__(self) -> None:
-        self.results: dict[UUID, tuple[str, dict[str, Any] | None]] = {}
-
-    def result(self, id_: UUID) -> tuple[str, dict[str, Any] | None] | None:
-        return self.results.get(id_)
-
-    def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
-        self.results[message.id] = ("received", None)
-        return set()
-
-    def finish(self, id_: UUID, result: dict[str, Any]) -> None:
-        self.results[id_] = ("refused" if "refused" in result else "done", result)
-
-    def unfinished(self, id_: UUID | None = None) -> list[Message]:
-        return []
-
-    @contextmanager
-    def watching(self, id_: UUID) -> Iterator[bool]:
-        yield True
 
 
 @pytest.fixture(scope="module")
