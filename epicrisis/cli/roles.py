@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from typing import Annotated
@@ -61,6 +62,7 @@ def relay(
 
     logging.configure("relay")
     _listen(metrics_host, metrics_port)
+    _seldom_collect()
     pumps = Relay(Settings.read(), service or list(services()))
     pumps.start()
     _until_stopped()
@@ -82,6 +84,7 @@ def work(
 
     logging.configure("work")
     _listen(metrics_host, metrics_port)
+    _seldom_collect()
     made = worker(Settings.read(), projection or ())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: made.stop())
@@ -106,3 +109,12 @@ def _until_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     stopped.wait()
+
+
+def _seldom_collect() -> None:
+    """Look for cycles of garbage seldom: batches make many objects and no cycles.
+
+    The looking was a fifth of a worker's processor time (190 against 140 µs an event, in one process, in turns).
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
