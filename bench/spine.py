@@ -104,9 +104,11 @@ def freshness(rate: int = 200, seconds: int = 20) -> Iterator[dict[str, Any]]:
                     continue
                 sent += receipt.total
                 probe.committed(receipt.total)
+                probe.look()
                 while (ahead := sent / rate - (time.monotonic() - began)) > 0:
                     probe.look()
                     time.sleep(min(ahead, 0.005))
+            reached = sent / (time.monotonic() - began)
             while probe.waiting:
                 probe.look()
         waits = sorted(probe.waits)
