@@ -117,7 +117,8 @@ def freshness(rate: int = 200, seconds: int = 20) -> Iterator[dict[str, Any]]:
             "value": 1000 * waits[int(len(waits) * 0.99)],
             "unit": "ms",
             "goal": -500,
-            "note": f"{sent} events in {len(waits)} messages, {reached:.0f} events/s ({rate} asked for), p50 {1000 * statistics.median(waits):.0f} ms",
+            "note": f"{sent} events in {len(waits)} messages, {reached:.0f} events/s ({rate} asked for), "
+            f"p50 {1000 * statistics.median(waits):.0f} ms",
         }
         lag.close()
 
