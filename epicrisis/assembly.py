@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from uuid import UUID
@@ -15,9 +16,10 @@ from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.inbox import PostgresInbox
 from epicrisis.journal import PostgresJournal
-from epicrisis.ledger import LedgerFollower
+from epicrisis.ledger import LedgerFollower, history
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
+from epicrisis.replay import Fact, facts
 from epicrisis.settings import Settings
 from epicrisis.worker import Decoder, Worker, journal_reader
 
@@ -102,6 +104,15 @@ def decoder(settings: Settings, some: Sequence[Consumer]) -> Decoder:
 def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:
     """Fetches from the journals what a consumer has missed."""
     return journal_reader(settings, services())
+
+
+def history_of(settings: Settings, subject: UUID, as_of: datetime | None = None) -> list[Fact] | None:
+    """A subject's history from the ledger, as the auditor reads it; None where the ledger does not know the subject."""
+    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
+    with database.transaction() as cur:
+        entries = history(cur, subject)
+    database.close()
+    return list(facts(entries, codec(), key_store(settings, "auditor"), as_of)) if entries else None
 
 
 def _group(names: Sequence[str]) -> str:

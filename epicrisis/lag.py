@@ -12,6 +12,7 @@ from epicrisis.assembly import consumers
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
 from epicrisis.found import services
+from epicrisis.relay import SHARES
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
 
@@ -33,7 +34,7 @@ class Lag:
         behind: dict[str, int] = {}
         for name, database in self._journals.items():
             with database.transaction() as cur:
-                cur.execute(queries("epicrisis.journal")["news"], {"shares": list(range(16))})
+                cur.execute(queries("epicrisis.journal")["news"], {"shares": list(range(SHARES))})
                 behind[name] = len(cur.fetchall())
         return behind
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -45,7 +45,7 @@ def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, as_of: datetim
             yield Fact(n, sealed.meta, None, problem.reason)
 
 
-def through(projection: Projection, history: Iterator[Fact]) -> Mapping[str, list[Any]]:
+def through(projection: Projection, history: Iterable[Fact]) -> Mapping[str, list[Any]]:
     """The rows of a projection after this history, by table. Erased events are left out.
 
     Raises
@@ -56,7 +56,7 @@ def through(projection: Projection, history: Iterator[Fact]) -> Mapping[str, lis
     return fold(projection, _readable(projection, history))
 
 
-def _readable(projection: Projection, history: Iterator[Fact]) -> Iterator[tuple[Any, Meta]]:
+def _readable(projection: Projection, history: Iterable[Fact]) -> Iterator[tuple[Any, Meta]]:
     for fact in history:
         if fact.unreadable in ("", ERASED):
             if fact.body is not None:
@@ -68,7 +68,7 @@ def _readable(projection: Projection, history: Iterator[Fact]) -> Iterator[tuple
             )
 
 
-def timeline(history: Iterator[Fact]) -> Iterator[dict[str, Any]]:
+def timeline(history: Iterable[Fact]) -> Iterator[dict[str, Any]]:
     """A row per event, for people: when, who, what."""
     for fact in history:
         meta = fact.meta

@@ -22,11 +22,11 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from epicrisis.errors import SettingsError
+from epicrisis.event import SLICES
 from epicrisis.local.state import State
 
 PREFIX = "EPICRISIS_"
 DSN_PREFIX = "EPICRISIS_DSN_"
-SLICES = 1024
 
 Security = Literal["SASL_PLAINTEXT", "SASL_SSL", "PLAINTEXT", "SSL"]
 

@@ -21,7 +21,7 @@ from epicrisis.codec import Codec, KeyStore, Sealed
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, KeyLost, Poison, Unreachable, Zombie
 from epicrisis.projecting.batch import Held, moved, run_batch
-from epicrisis.projecting.delivery import Consumer, Cursor, Delivered
+from epicrisis.projecting.delivery import Consumer, Delivered
 from epicrisis.projecting.parking import Missing, retry, set_aside, too_many, waiting_for_gaps
 from epicrisis.settings import Settings
 
@@ -282,6 +282,3 @@ def kafka_consumer(settings: Settings, group: str) -> Any:
         session_timeout_ms=15_000,
         heartbeat_interval_ms=3_000,
     )
-
-
-__all__ = ["Cursor", "Decoder", "Worker", "journal_reader", "retry_one"]

@@ -150,21 +150,15 @@ def _some(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _history(settings: Settings) -> None:
     """The timeline of the patient for whom the promise was kept and who went furthest."""
     from epicrisis import replay
-    from epicrisis.assembly import codec, key_store
-    from epicrisis.database import Database
+    from epicrisis.assembly import history_of
     from epicrisis.found import projection
-    from epicrisis.ledger import history
     from epicrisis.readmodel import read
 
     _, rows = read(settings, projection("cluster_oncology_pathway"))
     best = max(rows, key=_furthest, default=None)
     if best is None:
         return
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    with database.transaction() as cur:
-        entries = history(cur, best["subject"])
-    database.close()
-    facts = replay.facts(entries, codec(), key_store(settings, "auditor"))
+    facts = history_of(settings, best["subject"]) or []
     typer.echo("")
     columns = ("n", "effective", "clinic", "event", "what")
     emit(replay.timeline(facts), columns, Format.TABLE, title=f"epicrisis replay {best['subject']}")

@@ -56,11 +56,9 @@ def replay(
     import dataclasses
 
     from epicrisis import replay as history
-    from epicrisis.assembly import codec, key_store
-    from epicrisis.database import Database
+    from epicrisis.assembly import history_of
     from epicrisis.errors import Refused
     from epicrisis.found import projection as find
-    from epicrisis.ledger import history as archived
     from epicrisis.settings import Settings
 
     settings = Settings.read()
@@ -69,13 +67,9 @@ def replay(
         moment = None if as_of is None else _moment(as_of)
     except ValueError:
         raise Refused("name the patient by its cluster id (a UUID), and the moment as 2026-03-01T12:00:00Z") from None
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    with database.transaction() as cur:
-        entries = archived(cur, subject)
-    database.close()
-    if not entries:
+    known = history_of(settings, subject, moment)
+    if known is None:
         raise Refused("the ledger knows no such patient: `epicrisis read clinic_patients` lists them")
-    known = history.facts(entries, codec(), key_store(settings, "auditor"), moment)
     if through is None:
         emit(history.timeline(known), TIMELINE, format, title=f"{patient}: as of {as_of or 'now'}")
         return

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from epicrisis.codec import Codec, DataKey, KeyStore
-from epicrisis.decider import Inbound, Service, To, fold
+from epicrisis.decider import Inbound, Service, To, fold, operator_of
 from epicrisis.errors import Malformed, Refused
 from epicrisis.event import Meta, event_type, event_version
 from epicrisis.intake.identity import event_id
@@ -128,7 +128,7 @@ def _read(
         if registry.share is not None:
             to = registry.share(subject, clinic)
             addressed.setdefault(registry.name, []).append(_Addressed(subject, to, "Bundle"))
-            members.add((subject, clinic.split("/")[0]))
+            members.add((subject, operator_of(clinic)))
     return addressed, members
 
 

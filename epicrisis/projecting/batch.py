@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import psycopg
 
 from epicrisis.errors import Zombie
-from epicrisis.projecting.delivery import Consumer, Cursor, Delivered, Failure
+from epicrisis.projecting.delivery import QUEUED, Consumer, Cursor, Delivered, Failure
 from epicrisis.projecting.positions import Positions
 from epicrisis.sql import queries
 
@@ -126,7 +126,7 @@ def apply_or_fail(cur: Cursor, consumer: Consumer, items: Sequence[Delivered], s
         subjects = list(dict.fromkeys(i.meta.subject for i in items))
         if len(subjects) == 1:
             return [
-                Failure(item, f"write: {type(error).__name__}" if n == 0 else "queued") for n, item in enumerate(items)
+                Failure(item, f"write: {type(error).__name__}" if n == 0 else QUEUED) for n, item in enumerate(items)
             ]
     half = set(subjects[: len(subjects) // 2])
     first = [i for i in items if i.meta.subject in half]

@@ -10,7 +10,7 @@ import psycopg
 from epicrisis import logging
 from epicrisis.errors import EpicrisisError, Poison
 from epicrisis.projecting.batch import apply_or_fail
-from epicrisis.projecting.delivery import QUEUED, Consumer, Cursor, Delivered
+from epicrisis.projecting.delivery import Consumer, Cursor, Delivered
 from epicrisis.projecting.positions import GAP, Positions
 from epicrisis.sql import queries
 
@@ -119,6 +119,3 @@ def too_many(cur: Cursor, consumers: Sequence[str], limit: int = MAX_PARKED) -> 
                 f"{name} has {row[0]} parked subjects: that is a bug, not bad data. "
                 f"See `epicrisis parked list`, mend the projection, then `epicrisis parked retry`"
             )
-
-
-__all__ = ["MAX_PARKED", "QUEUED", "Decode", "Missing", "retry", "set_aside", "too_many", "waiting_for_gaps"]
