@@ -19,6 +19,7 @@ from epicrisis.journal import PostgresJournal
 from epicrisis.ledger import LedgerFollower, history
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
+from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.replay import Fact, facts
 from epicrisis.settings import Settings
 from epicrisis.worker import Decoder, Worker, journal_reader
@@ -89,7 +90,7 @@ def worker(settings: Settings, names: Sequence[str] = ()) -> Worker:
     return Worker(
         settings,
         some,
-        database=database,
+        store=PostgresStore(database),
         decoder=decoder(settings, some),
         missing=missing(settings),
         group=_group(names),

@@ -12,7 +12,7 @@ from epicrisis.assembly import consumers
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
 from epicrisis.found import services
-from epicrisis.relay import SHARES
+from epicrisis.journal.outgoing import SHARES
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
 

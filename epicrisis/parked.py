@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from epicrisis.assembly import codec, consumers, decoder, missing
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, Poison, Refused
 from epicrisis.projecting.batch import Held, run_batch
-from epicrisis.projecting.delivery import Cursor
 from epicrisis.projecting.positions import Positions
+from epicrisis.projecting.postgres import PostgresStore, PostgresTransaction
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
 from epicrisis.worker import retry_one
@@ -65,11 +67,12 @@ def retry(settings: Settings, subject: UUID | None = None, projection: str | Non
     ]
     by_name = {c.name: c for c in consumers([projection] if projection else [])}
     database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
+    store = PostgresStore(database)
     unseal, fetch = decoder(settings, list(by_name.values())), missing(settings)
     rows: list[dict[str, Any]] = []
     for name, who, events in wanted:
         if name in by_name:
-            left = retry_one(database, by_name[name], who, unseal, fetch)
+            left = retry_one(store, by_name[name], who, unseal, fetch)
             rows.append({"consumer": name, "subject": who, "applied": events - left, "waiting": left})
     database.close()
     return rows
@@ -112,9 +115,10 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
     database, names = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster"), [c.name for c in some]
     try:
         with database.transaction() as cur:
-            cur.execute(_SQL["hold_all"], {"consumers": names, "partitions": [partition]})
+            at = PostgresTransaction(cur)
+            at.hold(names, [partition])
             cur.execute(_SQL["lag"])  # who has not come so far yet will read it off the log
-            held = {(name, p): (offset, epoch) for name, p, at, epoch in cur if p == partition and at > offset}
+            held = {(name, p): (offset, epoch) for name, p, to, epoch in cur if p == partition and to > offset}
             key, value, *_ = _set_aside(cur, settings, partition, offset)
             unseal = decoder(settings, some)
             try:
@@ -125,8 +129,8 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
                     "it stays set aside; upgrade, or find out who wrote it"
                 ) from None
             meta, following = item.meta, [c for c in some if (c.name, partition) in held]
-            before = Positions.load(cur, names, [meta.subject])
-            parked = run_batch(cur, following, [item], Held(held), {partition: offset})  # the offsets stay
+            before = Positions.load(at, names, [meta.subject])
+            parked = run_batch(at, following, [item], Held(held), {partition: offset})  # the offsets stay
             cur.execute(_SQL["poison_read"], _place(settings, partition, offset))
     finally:
         database.close()
@@ -138,7 +142,7 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
     return rows
 
 
-def _set_aside(cur: Cursor, settings: Settings, partition: int, offset: int) -> tuple[Any, ...]:
+def _set_aside(cur: psycopg.Cursor[Any], settings: Settings, partition: int, offset: int) -> tuple[Any, ...]:
     cur.execute(_SQL["poison_one"], _place(settings, partition, offset))
     found: tuple[Any, ...] | None = cur.fetchone()
     if found is None:

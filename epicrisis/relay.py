@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -24,12 +24,12 @@ from epicrisis import logging, metrics
 from epicrisis.codec import MAX_RECORD, headers_of
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, SendFailed
+from epicrisis.journal.outgoing import SHARES, Look, Move, News, Outgoing, Row
+from epicrisis.journal.postgres_outgoing import PostgresOutgoing
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of
-from epicrisis.sql import queries
+from epicrisis.stopping import Signal
 
-_SQL = queries("epicrisis.journal")
-SHARES = 16
 LEASE_SECONDS = 10.0
 IDLE_SECONDS = (0.002, 0.03)
 """The shortest and the longest pause between two looks at a journal that has no news."""
@@ -37,61 +37,56 @@ MOVING_SECONDS, FULL_LOOK_SECONDS = 5.0, 1.0
 SLICE_LIMIT = 2_000
 ROUND_LIMIT = 8_000
 
+PRODUCER: dict[str, Any] = {
+    "client_id": "epicrisis-relay",
+    "acks": "all",
+    "enable_idempotence": True,
+    "allow_auto_create_topics": False,
+    "reconnect_backoff_max_ms": 1_000,
+    "compression_type": "zstd",
+    "batch_size": 512 * 1024,
+    "linger_ms": 1,
+    "max_request_size": MAX_RECORD,
+    "delivery_timeout_ms": 60_000,
+    "request_timeout_ms": 20_000,
+}
+
 log = logging.get(__name__)
-
-
-class Row(NamedTuple):
-    """An event as the relay sees it."""
-
-    slice: int
-    pos: int
-    seq: int
-    recorded: Any
-    subject: UUID
-    id: UUID
-    type: str
-    value: bytes
-
-
-class News(NamedTuple):
-    """A slice whose tail is ahead of the relay's cursor."""
-
-    slice: int
-    cursor: int
-    tail: int
 
 
 class Leases:
     """The shares of one journal that this relay may move, by epoch."""
 
-    def __init__(self, database: Database, owner: UUID, seconds: float = LEASE_SECONDS) -> None:
-        self._database = database
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        owner: UUID,
+        seconds: float = LEASE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outgoing = outgoing
         self._owner = owner
         self._seconds = seconds
+        self._clock = clock
         self._due = 0.0
         self.epochs: dict[int, int] = {}
 
     def keep(self) -> None:
         """Renew what is mine; take or give back, so that every living relay has its fair share. Cheap when not due."""
-        if time.monotonic() < self._due:
+        if self._clock() < self._due:
             return
-        ttl = {"owner": self._owner, "ttl": f"{self._seconds} seconds"}
-        with self._database.transaction() as cur:
-            cur.execute(_SQL["join_relays"], ttl)
-            cur.execute(_SQL["relays_alive"], ttl)
-            alive = cur.fetchone()
-            cur.execute(_SQL["renew"], ttl)
-            mine = dict(cur.fetchall())
-            fair = -(-SHARES // max(1, alive[0] if alive else 1))
+        with self._outgoing.transaction() as at:
+            alive = at.join(self._owner, self._seconds)
+            mine = at.renew(self._owner, self._seconds)
+            fair = -(-SHARES // max(1, alive))
             if len(mine) < fair:
-                cur.execute(_SQL["acquire"], {**ttl, "limit": fair - len(mine)})
-                mine.update(cur.fetchall())
+                mine.update(at.acquire(self._owner, self._seconds, fair - len(mine)))
             elif len(mine) > fair:
                 surplus = sorted(mine)[fair:]
-                cur.execute(_SQL["release"], {"owner": self._owner, "shares": surplus})
+                at.release(self._owner, surplus)
                 mine = {share: epoch for share, epoch in mine.items() if share not in surplus}
         self.epochs = mine
-        self._due = time.monotonic() + self._seconds / 4
+        self._due = self._clock() + self._seconds / 4
 
     def lost(self) -> None:
         """Something is not mine any more: look again at once."""
@@ -100,24 +95,35 @@ class Leases:
 
     def release(self) -> None:
         """Give everything back, so that others need not wait for the leases to run out."""
-        with self._database.transaction() as cur:
-            cur.execute(_SQL["release"], {"owner": self._owner, "shares": list(range(SHARES))})
-            cur.execute(_SQL["leave_relays"], {"owner": self._owner})
+        with self._outgoing.transaction() as at:
+            at.release(self._owner, range(SHARES))
+            at.leave(self._owner)
         self.epochs = {}
 
 
 class Pump:
     """One journal's pump: look, send, move the cursors."""
 
-    def __init__(self, service: str, database: Database, topic: str, partitions: int, producer: Any) -> None:
+    def __init__(
+        self,
+        service: str,
+        outgoing: Outgoing,
+        topic: str,
+        partitions: int,
+        producer: Callable[[], Any],
+        *,
+        owner: UUID | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.service = service
-        self.leases = Leases(database, uuid4())
-        self._database = database
+        self.leases = Leases(outgoing, owner or uuid4(), clock=clock)
+        self._outgoing = outgoing
         self._topic = topic
         self._partitions = partitions
-        self._make_producer: Callable[[], Any] = producer
+        self._make_producer = producer
+        self._clock = clock
         self._producer: Any = None
-        self._position: Any = None
+        self._position: int | None = None
         self._moving_until = self._full_look_at = 0.0
 
     def step(self) -> int:
@@ -131,17 +137,14 @@ class Pump:
         self.leases.keep()
         if not self.leases.epochs:
             return 0
-        with self._database.session() as cur:  # looks need no transaction: one round trip each
-            if self._nothing_moves(cur):
+        with self._outgoing.look() as look:  # looks need no transaction: one round trip each
+            if self._nothing_moves(look):
                 return 0
-            cur.execute(_SQL["news"], {"shares": list(self.leases.epochs)})
-            news = [News(*row) for row in cur]
+            news = look.news(self.leases.epochs)
             if not news:
                 return 0
             limit = max(1, min(SLICE_LIMIT, ROUND_LIMIT // len(news)))
-            cursors = {"slices": [n.slice for n in news], "cursors": [n.cursor for n in news]}
-            cur.execute(_SQL["fresh"], {**cursors, "limit": limit})
-            rows = [Row(*row) for row in cur]
+            rows = look.fresh(news, limit)
         acknowledged, broken, error = self._send(rows)
         read = Counter(row.slice for row in rows)
         # A slice that was read to its end is done up to its tail, which an append to several slices sets ahead.
@@ -152,16 +155,15 @@ class Pump:
             raise SendFailed(f"{self.service}: Kafka did not acknowledge ({error}); sending again from the cursor")
         return len(acknowledged)
 
-    def _nothing_moves(self, cur: psycopg.Cursor[Any]) -> bool:
+    def _nothing_moves(self, look: Look) -> bool:
         """Whether a look at all slices can wait: nobody has appended for a while. Much cheaper than the look.
 
         An append takes its positions before it commits, so for some seconds after each move every look is a full one,
         and whatever may be slower than that is found by the full look once a second.
         """
-        cur.execute(_SQL["position"])
-        row, now = cur.fetchone(), time.monotonic()
-        if row != self._position:
-            self._position, self._moving_until = row, now + MOVING_SECONDS
+        position, now = look.position(), self._clock()
+        if position != self._position:
+            self._position, self._moving_until = position, now + MOVING_SECONDS
         if now > self._moving_until and now < self._full_look_at:
             return True
         self._full_look_at = now + FULL_LOOK_SECONDS
@@ -207,24 +209,40 @@ class Pump:
             upto[row.slice] = max(upto[row.slice], row.pos)
         for slice_, tail in ended.items():
             upto[slice_] = max(upto[slice_], tail)
-        slices = sorted(s for s, pos in upto.items() if pos > old[s])
-        if not slices:
+        moves = [Move(s, old[s], pos) for s, pos in sorted(upto.items()) if pos > old[s]]
+        if not moves:
             return
-        with self._database.transaction() as cur:
-            cur.execute(
-                _SQL["move_cursors"],
-                {
-                    "slices": slices,
-                    "old": [old[s] for s in slices],
-                    "new": [upto[s] for s in slices],
-                    "shares": list(self.leases.epochs),
-                    "epochs": list(self.leases.epochs.values()),
-                },
-            )
-            moved = len(cur.fetchall())
-        if moved < len(slices):
-            log.warning("lease lost", service=self.service, count=len(slices) - moved)
+        with self._outgoing.transaction() as at:
+            moved = at.move(moves, self.leases.epochs)
+        if moved < len(moves):
+            log.warning("lease lost", service=self.service, count=len(moves) - moved)
             self.leases.lost()
+
+    def run(self, stop: Signal, news: Signal) -> None:
+        """Step until told to stop; ``news`` ends a pause early. Whatever fails is tried again with back-off."""
+        shortest, longest = IDLE_SECONDS
+        pause, failures = shortest, 0
+        while not stop.is_set():
+            try:
+                sent = self.step()
+            except Exception as error:  # whatever it is: a pump that has ended in silence is the worst of all
+                failures += 1
+                expected = isinstance(error, psycopg.Error | KafkaError | EpicrisisError)
+                say = log.warning if expected else log.error
+                say("relay waits", service=self.service, error=type(error).__name__, attempt=failures)
+                if not expected:
+                    self.start_over()
+                stop.wait(min(5.0, 0.1 * 2 ** min(failures, 6)))
+                continue
+            failures = 0
+            if sent:
+                log.debug("relayed", service=self.service, count=sent)
+                metrics.relayed(self.service, sent)
+                pause = shortest
+            else:
+                news.wait(pause)
+                news.clear()
+                pause = min(longest, pause * 2)
 
     def start_over(self) -> None:
         """Trust nothing that was made before: a new producer, the leases and the cursors read again."""
@@ -245,7 +263,7 @@ class Pump:
             self.leases.release()
         except (psycopg.Error, EpicrisisError):
             log.warning("leases not released", service=self.service)
-        self._database.close()
+        self._outgoing.close()
 
 
 class Relay:
@@ -257,7 +275,7 @@ class Relay:
         self.pumps = {
             name: Pump(
                 name,
-                Database(settings.dsn_for(name, "relay"), size=1, name=name),
+                PostgresOutgoing(Database(settings.dsn_for(name, "relay"), size=1, name=name)),
                 settings.topic(),
                 settings.partitions,
                 lambda: producer(settings),
@@ -287,29 +305,7 @@ class Relay:
             thread.join()
 
     def _run(self, pump: Pump) -> None:
-        shortest, longest = IDLE_SECONDS
-        pause, failures, news = shortest, 0, self._news[pump.service]
-        while not self._stop.is_set():
-            try:
-                sent = pump.step()
-            except Exception as error:  # whatever it is: a pump that has ended in silence is the worst of all
-                failures += 1
-                expected = isinstance(error, psycopg.Error | KafkaError | EpicrisisError)
-                say = log.warning if expected else log.error
-                say("relay waits", service=pump.service, error=type(error).__name__, attempt=failures)
-                if not expected:
-                    pump.start_over()
-                self._stop.wait(min(5.0, 0.1 * 2 ** min(failures, 6)))
-                continue
-            failures = 0
-            if sent:
-                log.debug("relayed", service=pump.service, count=sent)
-                metrics.relayed(pump.service, sent)
-                pause = shortest
-            else:
-                news.wait(pause)
-                news.clear()
-                pause = min(longest, pause * 2)
+        pump.run(self._stop, self._news[pump.service])
         try:
             pump.close()
         except Exception as error:
@@ -318,17 +314,4 @@ class Relay:
 
 def producer(settings: Settings) -> Any:
     """An idempotent producer that never makes a topic."""
-    return KafkaProducer(
-        **settings.kafka("relay"),
-        client_id="epicrisis-relay",
-        acks="all",
-        enable_idempotence=True,
-        allow_auto_create_topics=False,
-        reconnect_backoff_max_ms=1_000,
-        compression_type="zstd",
-        batch_size=512 * 1024,
-        linger_ms=1,
-        max_request_size=MAX_RECORD,
-        delivery_timeout_ms=60_000,
-        request_timeout_ms=20_000,
-    )
+    return KafkaProducer(**settings.kafka("relay"), **PRODUCER)

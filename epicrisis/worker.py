@@ -22,8 +22,10 @@ from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, KeyLost, Poison, Unreachable, Zombie
 from epicrisis.projecting.batch import Held, moved, run_batch
 from epicrisis.projecting.delivery import Consumer, Delivered
-from epicrisis.projecting.parking import Missing, retry, set_aside, too_many, waiting_for_gaps
+from epicrisis.projecting.parking import Missing, retry, too_many, waiting_for_gaps
+from epicrisis.projecting.store import Store
 from epicrisis.settings import Settings
+from epicrisis.stopping import Signal
 
 BATCH = 2_000
 POLL_MS = 200
@@ -32,6 +34,20 @@ BACK_OFF_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
 """The database is away, or has ended the transaction of a worker that was frozen in it."""
+
+CONSUMER: dict[str, Any] = {
+    "client_id": "epicrisis-worker",
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",
+    "allow_auto_create_topics": False,
+    "reconnect_backoff_max_ms": 1_000,
+    "max_poll_records": BATCH,
+    "fetch_max_bytes": 8 * 1024 * 1024,
+    "max_partition_fetch_bytes": 2 * 1024 * 1024,
+    "metadata_max_age_ms": 30_000,
+    "session_timeout_ms": 15_000,
+    "heartbeat_interval_ms": 3_000,
+}
 
 log = logging.get(__name__)
 
@@ -84,29 +100,33 @@ class Decoder:
 
 
 class Worker:
-    """One worker process: `run` until `stop`."""
+    """One worker process: `run` until `stop`. ``connect`` makes its Kafka consumer, by default `kafka_consumer`."""
 
     def __init__(
         self,
         settings: Settings,
         consumers: Sequence[Consumer],
         *,
-        database: Database,
+        store: Store,
         decoder: Decoder,
         missing: Missing,
         group: str = "worker",
         on_batch: Callable[[int], None] | None = None,
+        connect: Callable[[], Any] | None = None,
+        stop: Signal | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
         self._consumers = list(consumers)
         self._names = [c.name for c in consumers]
-        self._database = database
+        self._store = store
         self._decoder = decoder
         self._missing = missing
         self._group = group
         self._on_batch = on_batch
+        self._connect = connect or (lambda: kafka_consumer(settings, group))
+        self._clock = clock
         self._topic = settings.topic()
-        self._stop = threading.Event()
+        self._stop: Signal = stop or threading.Event()
         self._held = Held({})
         self._heal_at = 0.0
 
@@ -137,7 +157,7 @@ class Worker:
                 self._stop.wait(min(BACK_OFF_SECONDS, 0.1 * 2**failures))
 
     def _follow(self) -> None:
-        consumer = kafka_consumer(self._settings, self._group)
+        consumer = self._connect()
         try:
             # Joined before the topic's metadata are there, a group would share out nothing, and not notice for minutes.
             if not consumer.partitions_for_topic(self._topic):
@@ -160,8 +180,8 @@ class Worker:
         numbers = list(partitions)
         if not numbers:
             return
-        with self._database.transaction() as cur:
-            taken = Held.take(cur, self._names, numbers)
+        with self._store.transaction() as at:
+            taken = Held.take(at, self._names, numbers)
         self._held.at.update(taken.at)
         for number in numbers:
             consumer.seek(TopicPartition(self._topic, number), taken.next_offset(number))
@@ -184,10 +204,10 @@ class Worker:
             except Poison as poison:
                 aside.append((record, poison.reason))
         items = self._decoder.bodies(opened)
-        with self._database.transaction() as cur:
-            parked = run_batch(cur, self._consumers, items, self._held, upto)
+        with self._store.transaction() as at:
+            parked = run_batch(at, self._consumers, items, self._held, upto)
             for record, reason in aside:
-                set_aside(cur, self._topic, record.partition, record.offset, reason, record.key, record.value)
+                at.set_aside(self._topic, record.partition, record.offset, reason, record.key, record.value)
         moved(self._held, upto)
         metrics.applied(self._group, len(items), parked, [reason for _, reason in aside])
         for record, reason in aside:
@@ -198,22 +218,22 @@ class Worker:
             self._heal_at = 0.0
             for name, count in parked.items():
                 log.error("subjects parked", projection=name, count=count)
-            with self._database.transaction() as cur:
-                too_many(cur, list(parked))
+            with self._store.transaction() as at:
+                too_many(at, list(parked))
         if self._on_batch:
             self._on_batch(len(items))
 
     def _heal(self) -> None:
         """Subjects that wait for a missing event: fetch it from the journal, apply the queue."""
-        if time.monotonic() < self._heal_at:
+        if self._clock() < self._heal_at:
             return
-        self._heal_at = time.monotonic() + HEAL_SECONDS
+        self._heal_at = self._clock() + HEAL_SECONDS
         partitions = sorted({partition for _, partition in self._held.at})
-        with self._database.transaction() as cur:
-            waiting = waiting_for_gaps(cur, self._names, partitions)
+        with self._store.transaction() as at:
+            waiting = waiting_for_gaps(at, self._names, partitions)
         for name, subject in waiting:
             consumer = next(c for c in self._consumers if c.name == name)
-            retry_one(self._database, consumer, subject, self._decoder, self._missing)
+            retry_one(self._store, consumer, subject, self._decoder, self._missing)
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -227,14 +247,14 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
         self._worker.assigned(self._consumer, [p.partition for p in assigned])
 
 
-def retry_one(database: Database, consumer: Consumer, subject: UUID, decoder: Decoder, missing: Missing) -> int:
+def retry_one(store: Store, consumer: Consumer, subject: UUID, decoder: Decoder, missing: Missing) -> int:
     """Apply a parked subject's queue in order, as far as it goes; returns how many events still wait."""
 
     def decode(partition: int, offset: int, value: bytes) -> Delivered:
         return decoder.one(partition, offset, value)
 
-    with database.transaction() as cur:
-        left = retry(cur, consumer, subject, decode, missing)
+    with store.transaction() as at:
+        left = retry(at, consumer, subject, decode, missing)
     if not left:
         log.info("subject unparked", projection=consumer.name, subject=str(subject))
     return left
@@ -267,18 +287,4 @@ def journal_reader(settings: Settings, services: Iterable[str]) -> Missing:
 
 def kafka_consumer(settings: Settings, group: str) -> Any:
     """A consumer that decides itself where it reads, and skips nothing."""
-    return KafkaConsumer(
-        **settings.kafka("worker"),
-        client_id="epicrisis-worker",
-        group_id=settings.group(group),
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        allow_auto_create_topics=False,
-        reconnect_backoff_max_ms=1_000,
-        max_poll_records=BATCH,
-        fetch_max_bytes=8 * 1024 * 1024,
-        max_partition_fetch_bytes=2 * 1024 * 1024,
-        metadata_max_age_ms=30_000,
-        session_timeout_ms=15_000,
-        heartbeat_interval_ms=3_000,
-    )
+    return KafkaConsumer(**settings.kafka("worker"), group_id=settings.group(group), **CONSUMER)

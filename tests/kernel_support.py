@@ -26,6 +26,7 @@ from epicrisis.intake import Receipt
 from epicrisis.journal import Append, NewEvent
 from epicrisis.projecting.ddl import create_projection
 from epicrisis.projecting.delivery import Consumer
+from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projection import Projection, Scope
 from epicrisis.provision import drop, postgres, provision
 from epicrisis.relay import Relay
@@ -261,11 +262,12 @@ class Desk:
         self.log = log
         self.consumers = list(consumers)
         self.database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
+        self.store = PostgresStore(self.database)
         self.decoder = Decoder(codec(), log.keys, self.consumers)
         self.worker = Worker(
             settings,
             self.consumers,
-            database=self.database,
+            store=self.store,
             decoder=self.decoder,
             missing=log.missing,
         )

@@ -63,6 +63,9 @@ class Intake:
         keys: KeyStore,
         digests: Digests,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ticks: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+        gate: Gate | None = None,
     ) -> None:
         self._services = order(services)
         self._journals = journals
@@ -71,7 +74,9 @@ class Intake:
         self._keys = keys
         self._digests = digests
         self._clock = clock
-        self._gate = Gate()
+        self._ticks = ticks
+        self._pause = pause
+        self._gate = gate or Gate()
         self._identifying = {
             kind: (service, journals[service.name]) for service in self._services for kind in service.identifies
         }
@@ -132,7 +137,7 @@ class Intake:
             first = self._first_answer(id_)
             if first is not None:
                 return first
-            time.sleep(PAUSE_SECONDS)
+            self._pause(PAUSE_SECONDS)
         raise TooManyConflicts("others kept writing to the same patient: wait a little, then send the message again")
 
     def recover(self) -> int:
@@ -179,14 +184,14 @@ class Intake:
 
     def _occupy(self, message: Message, subjects: set[UUID]) -> bool:
         """Record the message and occupy its subjects, waiting for the living, finishing for the dead."""
-        deadline = time.monotonic() + BUSY_SECONDS
+        deadline = self._ticks() + BUSY_SECONDS
         while others := self._inbox.record(message, subjects):
             for other in others:
                 for unfinished in self._inbox.unfinished(other):
                     self._finish(unfinished)
-            if time.monotonic() > deadline:
+            if self._ticks() > deadline:
                 return False
-            time.sleep(PAUSE_SECONDS)
+            self._pause(PAUSE_SECONDS)
         return True
 
     def _finish(self, message: Message) -> int:

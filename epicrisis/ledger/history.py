@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from epicrisis.projecting.delivery import Cursor
+import psycopg
+
 from epicrisis.slices import slice_of
 from epicrisis.sql import queries
 
@@ -24,7 +25,7 @@ class Entry(NamedTuple):
     value: bytes
 
 
-def history(cur: Cursor, subject: UUID) -> list[Entry]:
+def history(cur: psycopg.Cursor[Any], subject: UUID) -> list[Entry]:
     """Every event of this subject, in log order; empty where the ledger knows none."""
     cur.execute(_SQL["history"], {"subject": subject, "slice": slice_of(subject)})
     return [Entry(*row) for row in cur]

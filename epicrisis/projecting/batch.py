@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 import psycopg
 
 from epicrisis.errors import Zombie
-from epicrisis.projecting.delivery import QUEUED, Consumer, Cursor, Delivered, Failure
+from epicrisis.projecting.delivery import QUEUED, Consumer, Delivered, Failure
 from epicrisis.projecting.positions import Positions
-from epicrisis.sql import queries
+from epicrisis.projecting.store import Move, Parked, Transaction
 
-_SQL = queries("epicrisis.projecting")
 TAKEN_OVER = "another worker has taken over one of this worker's partitions"
 UNWRITABLE = (
     psycopg.DataError,
@@ -33,12 +32,9 @@ class Held:
         self.at = dict(rows)
 
     @classmethod
-    def take(cls, cur: Cursor, consumers: Sequence[str], partitions: Sequence[int]) -> Held:
+    def take(cls, at: Transaction, consumers: Sequence[str], partitions: Sequence[int]) -> Held:
         """Take these partitions over: whoever held them before can no longer move their offsets."""
-        wanted = {"consumers": list(consumers), "partitions": list(partitions)}
-        cur.execute(_SQL["join"], wanted)
-        cur.execute(_SQL["take"], wanted)
-        return cls({(c, p): (next_offset, epoch) for c, p, next_offset, epoch in cur})
+        return cls(at.take(consumers, partitions))
 
     def next_offset(self, partition: int) -> int:
         """Where to read on: the least that any consumer needs."""
@@ -50,7 +46,7 @@ class Held:
 
 
 def run_batch(
-    cur: Cursor, consumers: Sequence[Consumer], items: Sequence[Delivered], held: Held, upto: Mapping[int, int]
+    at: Transaction, consumers: Sequence[Consumer], items: Sequence[Delivered], held: Held, upto: Mapping[int, int]
 ) -> Counter[str]:
     """Apply ``items`` (in log order per partition) and move the offsets to ``upto`` (per partition).
 
@@ -61,50 +57,39 @@ def run_batch(
     Zombie
         Somebody else has taken one of these partitions over: roll back and give it up.
     """
-    _hold(cur, consumers, held, upto)
-    positions = Positions.load(cur, [c.name for c in consumers], {i.meta.subject for i in items})
+    _hold(at, consumers, held, upto)
+    positions = Positions.load(at, [c.name for c in consumers], {i.meta.subject for i in items})
     parked: Counter[str] = Counter()
     shard = min(upto) if upto else 0
     for consumer in consumers:
         own = [i for i in items if i.offset >= held.at[consumer.name, i.partition][0]]
         apply, waiting = positions.admit(consumer.name, own)
-        failures = waiting + apply_or_fail(cur, consumer, apply, shard)
+        failures = waiting + apply_or_fail(at, consumer, apply, shard)
         failed = {id(f.delivered) for f in failures}
         positions.settle(consumer.name, [i for i in apply if id(i) not in failed])
         for failure in sorted(failures, key=lambda f: (f.delivered.partition, f.delivered.offset)):
-            park(cur, consumer.name, failure)
+            park(at, consumer.name, failure)
         parked[consumer.name] += len({f.delivered.meta.subject for f in failures})
-    positions.save(cur)
-    _move(cur, consumers, held, upto)
+    positions.save(at)
+    _move(at, consumers, held, upto)
     return +parked
 
 
-def _hold(cur: Cursor, consumers: Sequence[Consumer], held: Held, upto: Mapping[int, int]) -> None:
+def _hold(at: Transaction, consumers: Sequence[Consumer], held: Held, upto: Mapping[int, int]) -> None:
     """Lock the offsets first: a retry that empties a queue comes before this batch or after it, never in between."""
-    cur.execute(_SQL["hold_all"], {"consumers": [c.name for c in consumers], "partitions": list(upto)})
-    now = {(consumer, partition): epoch for consumer, partition, epoch in cur}
+    now = at.hold([c.name for c in consumers], list(upto))
     if any(now.get((c.name, p)) != held.at[c.name, p][1] for c in consumers for p in upto):
         raise Zombie(TAKEN_OVER)
 
 
-def _move(cur: Cursor, consumers: Sequence[Consumer], held: Held, upto: Mapping[int, int]) -> None:
+def _move(at: Transaction, consumers: Sequence[Consumer], held: Held, upto: Mapping[int, int]) -> None:
     moves = [
-        (c.name, partition, *held.at[c.name, partition], offset)
+        Move(c.name, partition, *held.at[c.name, partition], offset)
         for c in consumers
         for partition, offset in upto.items()
         if offset > held.at[c.name, partition][0]
     ]
-    cur.execute(
-        _SQL["move"],
-        {
-            "consumers": [m[0] for m in moves],
-            "partitions": [m[1] for m in moves],
-            "old": [m[2] for m in moves],
-            "epochs": [m[3] for m in moves],
-            "new": [m[4] for m in moves],
-        },
-    )
-    if len(cur.fetchall()) < len(moves):
+    if at.move(moves) < len(moves):
         raise Zombie(TAKEN_OVER)
 
 
@@ -115,13 +100,13 @@ def moved(held: Held, upto: Mapping[int, int]) -> None:
             held.at[consumer, partition] = max(offset, upto[partition]), epoch
 
 
-def apply_or_fail(cur: Cursor, consumer: Consumer, items: Sequence[Delivered], shard: int) -> list[Failure]:
+def apply_or_fail(at: Transaction, consumer: Consumer, items: Sequence[Delivered], shard: int) -> list[Failure]:
     """Apply; where a row cannot be written, find the subject it belongs to and fail only that one."""
     if not items:
         return []
     try:
-        with cur.connection.transaction():
-            return consumer.apply(cur, items, shard)
+        with at.savepoint():
+            return consumer.apply(at, items, shard)
     except UNWRITABLE as error:
         subjects = list(dict.fromkeys(i.meta.subject for i in items))
         if len(subjects) == 1:
@@ -131,22 +116,11 @@ def apply_or_fail(cur: Cursor, consumer: Consumer, items: Sequence[Delivered], s
     half = set(subjects[: len(subjects) // 2])
     first = [i for i in items if i.meta.subject in half]
     second = [i for i in items if i.meta.subject not in half]
-    return apply_or_fail(cur, consumer, first, shard) + apply_or_fail(cur, consumer, second, shard)
+    return apply_or_fail(at, consumer, first, shard) + apply_or_fail(at, consumer, second, shard)
 
 
-def park(cur: Cursor, consumer: str, failure: Failure) -> None:
+def park(at: Transaction, consumer: str, failure: Failure) -> None:
     """Set an event aside in its subject's queue."""
-    item = failure.delivered
-    cur.execute(
-        _SQL["park"],
-        {
-            "consumer": consumer,
-            "subject": item.meta.subject,
-            "partition": item.partition,
-            "offset": item.offset,
-            "source": item.meta.source,
-            "seq": item.meta.seq,
-            "reason": failure.reason,
-            "value": item.value,
-        },
-    )
+    item, meta = failure.delivered, failure.delivered.meta
+    waiting = Parked(0, item.partition, item.offset, meta.source, meta.seq, failure.reason, item.value)
+    at.park(consumer, meta.subject, waiting)

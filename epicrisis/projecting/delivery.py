@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import psycopg
-
 from epicrisis.errors import Poison
 from epicrisis.event import Meta
-
-Cursor = psycopg.Cursor[Any]
+from epicrisis.projecting.store import Transaction
 
 
 @dataclass(slots=True)
@@ -45,8 +42,8 @@ class Consumer(Protocol):
         """Whether the body of such an event must be unsealed for this consumer."""
         ...
 
-    def apply(self, cur: Cursor, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
-        """Apply these events, in order, within the transaction of ``cur``; return those that failed.
+    def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
+        """Apply these events, in order, within this transaction; return those that failed.
 
         Of a subject whose event failed, no later event may be applied: those come back as failures ``queued``.
         ``shard`` is where counters add up.

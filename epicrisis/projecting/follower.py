@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from epicrisis.projecting.delivery import QUEUED, Cursor, Delivered, Failure
-from epicrisis.projecting.tables import TableStore
+from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
+from epicrisis.projecting.store import Transaction
 from epicrisis.projection import Count, Key, Place, Projection, Step, apply
 
 
@@ -18,12 +18,11 @@ class ProjectionFollower:
     def __init__(self, projection: Projection) -> None:
         self.projection = projection
         self.name = projection.schema
-        self._stores = {table.name: TableStore(projection, table) for table in projection.tables.values()}
 
     def needs_body(self, event_type: str) -> bool:
         return bool(self.projection.handlers_of(event_type)[0])
 
-    def apply(self, cur: Cursor, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
+    def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
         touches = self.projection.touches
         planned = [(item, self._plan(item)) for item in delivered if touches(item.meta.type)]
         if not planned:
@@ -34,12 +33,8 @@ class ProjectionFollower:
                 for step in plan:
                     if step.handler.evolve is not None and step.keys:
                         keys[step.handler.table.name].update(step.keys)
-        rows: dict[Place, Any] = {}
+        rows = at.load(self.projection, keys)
         counts: dict[Place, Count] = {}
-        for store in self._stores.values():
-            store.prepare(cur)
-        for name, wanted in keys.items():
-            self._stores[name].load(cur, wanted, rows)
         before = dict(rows)
         failures = self._fold(planned, rows, counts)
         changed: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
@@ -48,8 +43,7 @@ class ProjectionFollower:
                 changed[place[0]][place[1]] = row
         for place, count in counts.items():
             changed[place[0]][place[1]] = count.row()
-        for name, some in changed.items():
-            self._stores[name].write(cur, some, shard)
+        at.save(self.projection, changed, shard)
         return failures
 
     def _plan(self, item: Delivered) -> list[Step] | Failure:

@@ -9,33 +9,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
+from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
+from epicrisis.projecting.store import Transaction, Who
 
-from epicrisis.projecting.delivery import QUEUED, Cursor, Delivered, Failure
-from epicrisis.sql import queries
-
-_SQL = queries("epicrisis.projecting")
 GAP = "gap"
-
-Place = tuple[str, UUID]
 
 
 class Positions:
     """What these consumers have applied of these subjects, and who is parked, held for one batch."""
 
-    def __init__(self, seqs: dict[Place, dict[str, int]], parked: Iterable[Place] = ()) -> None:
+    def __init__(self, seqs: dict[Who, dict[str, int]], parked: Iterable[Who] = ()) -> None:
         self._seqs = seqs
         self._parked = set(parked)
-        self._moved: set[Place] = set()
+        self._moved: set[Who] = set()
 
     @classmethod
-    def load(cls, cur: Cursor, consumers: Collection[str], subjects: Collection[UUID]) -> Positions:
+    def load(cls, at: Transaction, consumers: Collection[str], subjects: Collection[UUID]) -> Positions:
         """Read them in the batch's own transaction."""
-        wanted = {"consumers": list(consumers), "subjects": list(subjects)}
-        cur.execute(_SQL["positions"], wanted)
-        seqs = {(consumer, subject): seqs for consumer, subject, seqs in cur}
-        cur.execute(_SQL["parked_subjects"], wanted)
-        return cls(seqs, cur.fetchall())
+        return cls(at.positions(consumers, subjects), at.parked(consumers, subjects))
 
     def admit(self, consumer: str, items: Iterable[Delivered]) -> tuple[list[Delivered], list[Failure]]:
         """Divide a batch, in order, into what this consumer applies now and what has to wait; the rest is known."""
@@ -82,15 +73,8 @@ class Positions:
                 self._moved.add(place)
             seqs[meta.source] = meta.seq
 
-    def save(self, cur: Cursor) -> None:
+    def save(self, at: Transaction) -> None:
         """Write what has moved, in one order for all workers."""
         if self._moved:
-            moved = sorted(self._moved, key=lambda place: (place[1].bytes, place[0]))
-            cur.execute(
-                _SQL["save_positions"],
-                {
-                    "consumers": [consumer for consumer, _ in moved],
-                    "subjects": [subject for _, subject in moved],
-                    "seqs": [Jsonb(self._seqs[place]) for place in moved],
-                },
-            )
+            moved = sorted(self._moved, key=lambda who: (who[1].bytes, who[0]))
+            at.save_positions([(consumer, subject, self._seqs[consumer, subject]) for consumer, subject in moved])

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from epicrisis.projecting.delivery import Cursor
 from epicrisis.projection import Key, Place, Projection, Table
+
+Cursor = psycopg.Cursor[Any]
 
 SHORT = {"smallint": 2**15, "integer": 2**31}
 """Where a longer number would lose its upper bits in COPY, and nobody would notice; others are refused."""

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from epicrisis.assembly import codec, key_store
 from epicrisis.cli.app import app
 from epicrisis.local.state import write
-from epicrisis.projecting.parking import set_aside
+from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
 from tests.acceptance.test_readme import environment_of
@@ -116,7 +116,7 @@ def aside(cluster: Settings) -> Iterator[Callable[[bytes, bytes], tuple[str, ...
     def put(key: bytes, value: bytes) -> tuple[str, ...]:
         partition = partition_of(slice_of(UUID(bytes=key)), cluster.partitions)
         with psycopg.connect(cluster.dsn_for("cluster", "worker")) as connection, connection.cursor() as cur:
-            set_aside(cur, cluster.topic(), partition, 0, "unknown_schema", key, value)
+            PostgresTransaction(cur).set_aside(cluster.topic(), partition, 0, "unknown_schema", key, value)
         return "--partition", str(partition), "--offset", "0"
 
     yield put

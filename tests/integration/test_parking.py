@@ -58,7 +58,7 @@ def queue(cluster: Settings, probe: Probe) -> list[tuple[UUID, int, str]]:
 
 
 def retry(one: Desk, subject: UUID, at: int = 0) -> int:
-    return retry_one(one.database, one.consumers[at], subject, one.decoder, one.log.missing)
+    return retry_one(one.store, one.consumers[at], subject, one.decoder, one.log.missing)
 
 
 def test_a_failing_event_parks_its_subject_alone(

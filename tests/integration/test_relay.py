@@ -20,6 +20,7 @@ from epicrisis.codec import MAX_VALUE
 from epicrisis.database import Database
 from epicrisis.errors import SendFailed
 from epicrisis.journal import Append, PostgresJournal
+from epicrisis.journal.postgres_outgoing import PostgresOutgoing
 from epicrisis.provision.kafka import LIMIT, provision
 from epicrisis.relay import SHARES, Leases, Pump, Relay, producer
 from epicrisis.settings import Settings
@@ -108,7 +109,7 @@ def pump(cluster: Settings, admin: object) -> Iterator[Callable[..., Pump]]:
 
     def make(factory: Callable[[], Any]) -> Pump:
         database = Database(cluster.dsn_for(SERVICE, "relay"), size=1)
-        made.append(Pump(SERVICE, database, cluster.topic(), cluster.partitions, factory))
+        made.append(Pump(SERVICE, PostgresOutgoing(database), cluster.topic(), cluster.partitions, factory))
         return made[-1]
 
     yield make
@@ -316,7 +317,7 @@ def test_a_relay_that_was_replaced_while_it_sent_moves_no_cursor(
 
 def test_leases_run_out_by_the_clock_of_the_database(cluster: Settings, admin: object) -> None:
     databases = [Database(cluster.dsn_for(SERVICE, "relay"), size=1) for _ in range(2)]
-    silent, waiting = (Leases(database, uuid4(), seconds=0.4) for database in databases)
+    silent, waiting = (Leases(PostgresOutgoing(database), uuid4(), seconds=0.4) for database in databases)
     silent.keep()
 
     def taken() -> bool:

@@ -16,8 +16,9 @@ from epicrisis.audit.chain import first_link, next_link
 from epicrisis.codec import MemoryKeyStore
 from epicrisis.errors import EpicrisisError, Zombie
 from epicrisis.ledger import LedgerFollower, history
-from epicrisis.projecting.delivery import Consumer, Cursor, Delivered, Failure
+from epicrisis.projecting.delivery import Consumer, Delivered, Failure
 from epicrisis.projecting.follower import ProjectionFollower
+from epicrisis.projecting.store import Transaction
 from epicrisis.settings import Settings
 from tests.kernel_support import Desk, MemoryLog, Probe, counted, note, own_namespace, trails
 
@@ -139,10 +140,10 @@ class Crashing:
     def needs_body(self, event_type: str) -> bool:
         return self.inner.needs_body(event_type)
 
-    def apply(self, cur: Cursor, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
+    def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
         if self.chance and self.chance.random() < 0.1:
             raise InterruptedError
-        failures = self.inner.apply(cur, delivered, shard)
+        failures = self.inner.apply(at, delivered, shard)
         if self.chance and self.chance.random() < 0.1:
             raise InterruptedError
         return failures
@@ -199,8 +200,8 @@ def test_a_zombie_that_works_at_the_same_time_as_its_heir_changes_nothing(
         done.set()
 
     class Slow(Crashing):
-        def apply(self, cur: Cursor, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
-            failures = self.inner.apply(cur, delivered, shard)
+        def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
+            failures = self.inner.apply(at, delivered, shard)
             thread.start()
             done.wait(1)  # the heir may have to wait for this transaction: that is fine too
             return failures

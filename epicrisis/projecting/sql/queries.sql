@@ -22,10 +22,7 @@ FROM unnest(
 WHERE o.consumer = n.consumer AND o.partition = n.partition AND o.next_offset = n.old AND o.epoch = n.epoch
 RETURNING o.partition
 
--- hold: keep the worker of this partition from moving while a parked subject is retried
-SELECT next_offset FROM projection.offset WHERE consumer = %(consumer)s AND partition = %(partition)s FOR UPDATE
-
--- hold_all: keep retries and other workers out of these partitions until the batch is committed
+-- hold: keep retries and other workers out of these partitions until the batch, or the retry, is committed
 SELECT consumer, partition, epoch FROM projection.offset
 WHERE consumer = ANY(%(consumers)s) AND partition = ANY(%(partitions)s)
 ORDER BY consumer, partition FOR UPDATE
@@ -78,8 +75,8 @@ SELECT count(DISTINCT subject) FROM projection.parked WHERE consumer = %(consume
 SELECT id, partition, "offset", source, seq, reason, value FROM projection.parked
 WHERE consumer = %(consumer)s AND subject = %(subject)s ORDER BY id
 
--- gaps: subjects that wait for something missing, per consumer
-SELECT DISTINCT ON (consumer, subject) consumer, subject, partition, reason FROM projection.parked
+-- first_reasons: why the parked subjects of these partitions wait
+SELECT DISTINCT ON (consumer, subject) consumer, subject, reason FROM projection.parked
 WHERE consumer = ANY(%(consumers)s) AND partition = ANY(%(partitions)s)
 ORDER BY consumer, subject, id
 
