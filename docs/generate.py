@@ -8,7 +8,6 @@ the projections' row classes and SQL files.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import re
@@ -94,6 +93,7 @@ def _application() -> Any:
 def events() -> str:
     """Every event type with its fields, by context."""
     from epicrisis.codec import Catalogue
+    from epicrisis.event import fields_of
 
     catalogue = Catalogue.read()
     text = f"""# Events
@@ -117,7 +117,7 @@ Every event also has the envelope (`schemas/envelope.avsc`): {_envelope(catalogu
             f"\n### {kind.type}\n\n{_one_line(kind.cls.__doc__)} (version {kind.newest}, schema id {release.id})\n\n"
         )
         hints = typing.get_type_hints(kind.cls)
-        fields = [f"`{f.name}` {_type_name(hints[f.name])}" for f in dataclasses.fields(kind.cls)]
+        fields = [f"`{name}` {_type_name(hints[name])}" for name in fields_of(kind.cls)]
         text += ", ".join(fields) + "\n"
     return text
 

@@ -14,7 +14,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from epicrisis.event import Meta, event_type
+from epicrisis.event import Meta, event_type, fields_of, replace
 
 R = TypeVar("R")
 Key = tuple[Any, ...]
@@ -51,7 +51,7 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return tuple(f.name for f in dataclasses.fields(self.row))
+        return fields_of(self.row)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Projection:
     def table(
         self, *, key: Sequence[str], name: str | None = None, shared: bool = False
     ) -> Callable[[type[R]], type[R]]:
-        """Declare a keyed table (class decorator over a frozen dataclass). The first one is named like the projection.
+        """Declare a keyed table (class decorator over a ``@record``). The first one is named like the projection.
 
         Raises `TypeError` where the key lacks the subject, or a clinic table's key lacks ``clinic_id``.
         """
@@ -208,7 +208,7 @@ class Projection:
 
 
 def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta], Iterable[Key]]:
-    own = {f.name for f in dataclasses.fields(body)}
+    own = set(fields_of(body))
     from_meta = {"clinic_id": "clinic"}
     picks = [(name in own, name if name in own else from_meta.get(name, name)) for name in key]
 
@@ -256,7 +256,7 @@ class Count:
 
     def row(self) -> Any:
         """The increment that does the same as all of them."""
-        return dataclasses.replace(self._first, **dict(zip(self._table.sums, self.sums, strict=True)))
+        return replace(self._first, **dict(zip(self._table.sums, self.sums, strict=True)))
 
 
 def _add_up(table: Table, increment: Any, counts: dict[Place, Count]) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.errors import Poison, Refused
-from epicrisis.event import Meta
+from epicrisis.event import Meta, fields_of
 from epicrisis.ledger import Entry
 from epicrisis.projection import Projection, fold
 
@@ -20,7 +20,7 @@ ERASED = "erased"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fact:
-    """One event of a history. Where ``body`` is None, ``unreadable`` says why: a reason code, or `ERASED`."""
+    """One event of a history, its facts only. Where ``body`` is None, ``unreadable`` says why: a code, or `ERASED`."""
 
     n: int
     meta: Meta
@@ -40,7 +40,7 @@ def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, as_of: datetim
             yield Fact(n, sealed.meta, None, ERASED)
             continue
         try:
-            yield Fact(n, sealed.meta, codec.unseal(sealed, key))
+            yield Fact(n, sealed.meta, codec.unseal(sealed, key, facts=True))
         except Poison as problem:
             yield Fact(n, sealed.meta, None, problem.reason)
 
@@ -94,9 +94,9 @@ def _what(fact: Fact) -> str:
 def summary(body: Any) -> str:
     """The facts of a body in one line: displays of codes, and short texts; never the resource."""
     said: list[str] = []
-    for field in dataclasses.fields(body):
-        value = getattr(body, field.name)
-        if field.name.endswith(("_id", "resource")) or field.name in ("resource_type", "code_system"):
+    for name in fields_of(type(body)):
+        value = getattr(body, name)
+        if name.endswith(("_id", "resource")) or name in ("resource_type", "code_system"):
             continue
         for one in value if isinstance(value, tuple) else (value,):
             text = (one.display or one.code) if hasattr(one, "display") else one

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -20,7 +19,7 @@ from epicrisis import assembly
 from epicrisis.assembly import codec
 from epicrisis.codec import DataKey, KeyStore
 from epicrisis.database import Database
-from epicrisis.event import Meta, event_type, event_version
+from epicrisis.event import Meta, event_type, event_version, record, replace
 from epicrisis.found import services
 from epicrisis.intake import Receipt
 from epicrisis.journal import Append, NewEvent
@@ -177,7 +176,7 @@ def note(text: str = "final", *, date: str = "", code: str = "") -> ResourceReco
 # Probe projections
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Trail:
     """Every event that was applied to a subject, in order: any double, gap or inversion shows."""
 
@@ -189,7 +188,7 @@ class Trail:
     several: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Count:
     """How many events each clinic sent."""
 

@@ -53,11 +53,10 @@ def replay(
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Show a patient's history from the ledger, as of any moment."""
-    import dataclasses
-
     from epicrisis import replay as history
     from epicrisis.assembly import history_of
     from epicrisis.errors import Refused
+    from epicrisis.event import fields_of
     from epicrisis.found import projection as find
     from epicrisis.settings import Settings
 
@@ -74,7 +73,7 @@ def replay(
         emit(history.timeline(known), TIMELINE, format, title=f"{patient}: as of {as_of or 'now'}")
         return
     for table, rows in history.through(find(through), known).items():
-        columns = [f.name for f in dataclasses.fields(rows[0])] if rows else []
+        columns = fields_of(type(rows[0])) if rows else ()
         emit([{c: getattr(r, c) for c in columns} for r in rows], columns, format, title=table)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
+from epicrisis.codec.avro import Read
 from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import MAX_VALUE, Envelopes
@@ -17,10 +19,12 @@ from epicrisis.codec.keys import DataKey
 from epicrisis.codec.layout import COMPACT, VERBATIM, pack, unpack
 from epicrisis.codec.sealing import body_context, seal, unseal
 from epicrisis.errors import Poison, Refused, UnknownSchema
-from epicrisis.event import Meta
+from epicrisis.event import Meta, fields_of
 
 RESOURCE = "resource"
 """The field of a body that holds a FHIR resource as it was sent."""
+PRESENT = b"{}"
+"""Stands for a resource where only the facts are asked for: there is one."""
 _OWN = "\x01"
 """Stands in an id's place for the id of the event's own stream."""
 _BYTE = [bytes([n]) for n in range(256)]
@@ -86,8 +90,10 @@ class Codec:
         """
         return Sealed(*self._envelopes.read(value))
 
-    def unseal(self, sealed: Sealed, key: DataKey) -> Any:
+    def unseal(self, sealed: Sealed, key: DataKey, *, facts: bool = False) -> Any:
         """The event body: an object of the newest class, lifted if it was written with an older schema.
+
+        With ``facts`` its resource is `PRESENT` or empty, which costs half: read models need no more.
 
         Raises
         ------
@@ -105,13 +111,13 @@ class Codec:
         try:
             if plan.steps:
                 avro, layout = plan.lift(avro, layout, meta), VERBATIM
-            source = BytesIO(avro)
-            flat: Any = schemaless_reader(source, plan.flat, None)
-            _restore(flat, plan.ids, layout, meta)
-            body = plan.build(flat)
+            values, end = plan.read(avro, 0)
+            fields = dict(zip(plan.names, values, strict=True))
+            _restore(fields, plan.ids, layout, meta, facts)
+            body = plan.cls(**fields)
         except Exception:
             raise Poison(f"the body is not {meta.type} v{meta.version}: report this release", "bad_body") from None
-        if source.tell() != len(avro):
+        if end != len(avro):
             raise Poison(f"bytes follow the body of {meta.type} v{meta.version}: report this release", "bad_body")
         return body
 
@@ -121,11 +127,13 @@ class Codec:
         plan = _Plan(
             flat=kind.shape.flat,
             dump=kind.shape.dump,
-            build=kind.shape.build,
+            read=kind.shape.read,
+            cls=kind.shape.cls,
+            names=fields_of(kind.shape.cls),
             context=body_context(version, type),
             written=release.compiled,
             newest=kind.releases[kind.newest].compiled,
-            ids=tuple(f.name for f in fields(kind.shape.cls) if f.type in ("str", str) and f.name.endswith("_id")),
+            ids=_ids(kind.shape.cls),
             steps=tuple(kind.upcasts[step] for step in range(version, kind.newest)),
         )
         self._plans[type, version] = plan
@@ -148,21 +156,33 @@ def _shorten(body: dict[str, Any], ids: Sequence[str], meta: Meta) -> int:
     return layout
 
 
-def _restore(body: dict[str, Any], ids: Sequence[str], layout: int, meta: Meta) -> None:
-    """Put it back."""
+def _restore(body: dict[str, Any], ids: Sequence[str], layout: int, meta: Meta, facts: bool = False) -> None:
+    """Put it back; with ``facts``, `PRESENT` instead of the resource."""
+    raw = body.get(RESOURCE)
+    if facts and raw:
+        body[RESOURCE], raw = PRESENT, None
     if layout == VERBATIM:
         return
-    subject, own = _known(meta)
-    if raw := body.get(RESOURCE):
-        body[RESOURCE] = unpack(raw, layout, (subject, own))
+    if raw:
+        body[RESOURCE] = unpack(raw, layout, _known(meta))
     for name in ids:
         if body[name] == _OWN:
-            body[name] = own.decode()
+            body[name] = _own(meta)
 
 
 def _known(meta: Meta) -> tuple[bytes, bytes]:
     """The texts that the envelope says already: the subject, and the id of the stream."""
-    return str(meta.subject).encode(), meta.stream.rpartition("/")[2].encode() or b"/"
+    return str(meta.subject).encode(), _own(meta).encode()
+
+
+def _own(meta: Meta) -> str:
+    return meta.stream.rpartition("/")[2] or "/"
+
+
+def _ids(cls: type[Any]) -> tuple[str, ...]:
+    """The fields that may hold the id of the event's own stream."""
+    hints = typing.get_type_hints(cls)
+    return tuple(name for name in fields_of(cls) if name.endswith("_id") and hints[name] is str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +191,9 @@ class _Plan:
 
     flat: Any
     dump: Callable[[Any], dict[str, Any]]
-    build: Callable[[dict[str, Any]], Any]
+    read: Read
+    cls: Any
+    names: tuple[str, ...]
     context: bytes
     written: Any
     newest: Any

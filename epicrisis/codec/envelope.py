@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from epicrisis.codec.avro import moment
 from epicrisis.codec.catalogue import Release
-from epicrisis.codec.shape import micros, moment
+from epicrisis.codec.shape import micros
 from epicrisis.errors import CatalogueError, Poison, UnknownSchema
 from epicrisis.event import Meta
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from epicrisis.event import Meta
+from msgspec import field
+
+from epicrisis.event import Meta, record, replace
 from epicrisis.projection import Key, Projection, Scope
 from schemas.inpatient_oncology import (
     BedAssigned,
@@ -39,7 +40,7 @@ StayEvent = (
 
 
 @projection.table(key=("clinic_id", "subject", "stay_id"))
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Stay:
     """A stay. ``status``: requested, bed assigned, in, discharged or cancelled.
 

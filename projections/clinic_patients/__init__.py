@@ -7,12 +7,13 @@ table says whom it may see.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from epicrisis.event import Meta
+from msgspec import field
+
+from epicrisis.event import Meta, record, replace
 from epicrisis.projection import Key, Projection, Scope
 from schemas.diagnosis import (
     DiagnosisConfirmed,
@@ -40,7 +41,7 @@ OVER = frozenset({"resolved", "inactive", "remission"})
 
 
 @projection.table(key=("clinic_id", "subject"))
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Membership:
     """A subject that a clinic knows. The last event is the one recorded last; ``events`` counts the clinic's own."""
 
@@ -53,7 +54,7 @@ class Membership:
 
 
 @projection.table(key=("subject",), name="clinic_patients_person", shared=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Person:
     """A patient. ``problems`` maps the id of an open condition to its text, code and verification.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from epicrisis.event import Meta
+from epicrisis.event import Meta, record, replace
 from epicrisis.projection import Key, Projection, Scope
 from schemas.referral import (
     ReferralAccepted,
@@ -35,7 +34,7 @@ Progress = (
 
 
 @projection.table(key=("clinic_id", "subject", "referral_id"))
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Referral:
     """One side's view of a referral. ``direction``: in, out, or internal (a clinic asks itself).
 

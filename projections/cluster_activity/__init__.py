@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from epicrisis.event import Meta
+from epicrisis.event import Meta, record
 from epicrisis.projection import Projection, Scope
 from schemas.diagnosis import (
     DiagnosisConfirmed,
@@ -44,7 +43,7 @@ Diagnosis = (
 
 
 @projection.counter(key=("operator", "clinic", "month", "event_type", "diagnosis_group"), sums=("events",))
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Activity:
     """How many events. ``month`` is the first day of the month (UTC) in which they were true."""
 

@@ -7,7 +7,6 @@ source, seq).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -15,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from epicrisis.event import Meta
+from epicrisis.event import Meta, record, replace
 from epicrisis.projection import Key, Projection, Scope
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
 from schemas.diagnosis import (
@@ -52,7 +51,7 @@ OVER = frozenset({"resolved", "inactive", "remission", "refuted"})
 
 
 @projection.table(key=("resource_id", "subject", "source"))
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Resource:
     """A resource's newest version, as one service keeps it. Fields are ordered so that PostgreSQL need not pad them.
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from epicrisis.event import Meta
+from msgspec import field
+
+from epicrisis.event import Meta, record, replace
 from epicrisis.projection import Key, Projection, Scope
 from schemas.diagnosis import (
     DiagnosisConfirmed,
@@ -53,7 +54,7 @@ Facts = dict[str, dict[str, str]]
 
 
 @projection.table(key=("subject",))
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Pathway:
     """A patient's milestones, of the leading diagnosis: the one confirmed first, else suspected first.
 

@@ -6,15 +6,15 @@ Nine of ten resources come this way: what is built here is built ten thousand ti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from epicrisis.errors import Refused
+from epicrisis.event import record
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
 from schemas.common import Coding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RecordResource:
     """The resource as sent, with the facts that a chart is searched by."""
 
@@ -28,7 +28,7 @@ class RecordResource:
     resource: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RetractResource:
     """The resource was a mistake. ``resource`` is the version that says so, empty where it was deleted."""
 
@@ -41,7 +41,7 @@ Command: TypeAlias = RecordResource | RetractResource
 Event: TypeAlias = ResourceRecorded | ResourceAmended | ResourceRetracted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class State:
     """What later decisions need to know.
 

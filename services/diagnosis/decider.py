@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
+
+from msgspec import field
 
 from epicrisis.decider import digest
 from epicrisis.errors import Refused
+from epicrisis.event import record, replace
 from schemas.common import Coding
 from schemas.diagnosis import (
     DiagnosisConfirmed,
@@ -26,7 +28,7 @@ OVER = ("resolved", "inactive", "remission")
 """The clinical statuses of a condition that is over (FHIR condition-clinical)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RecordDiagnosis:
     """The Condition as sent. ``verification`` as in FHIR, unconfirmed where the sender says nothing."""
 
@@ -41,12 +43,12 @@ class RecordDiagnosis:
     resource: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ConfirmDiagnosis:
     """There is enough evidence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StageDiagnosis:
     """A stage group, a TNM category, or several; what is empty was not said. ``basis`` is where it was said."""
 
@@ -57,19 +59,19 @@ class StageDiagnosis:
     basis: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RefuteDiagnosis:
     """It was ruled out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ResolveDiagnosis:
     """It is over: ``clinical_status`` is one of `OVER`."""
 
     clinical_status: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EnterDiagnosisInError:
     """The entry was a mistake."""
 
@@ -90,7 +92,7 @@ Stage: TypeAlias = tuple[str, str, str, str]
 """Stage group, T, N, M."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class State:
     """What later decisions need to know.
 

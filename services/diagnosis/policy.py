@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
+
+from epicrisis.event import record
 
 OTHER = "other"
 """The group of every diagnosis that no rule names."""
@@ -19,7 +20,7 @@ Code: TypeAlias = tuple[str, str]
 """System and code."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Policy:
     """The policy, ready for look-up. ``staging`` maps a code to the part of a stage that it states."""
 

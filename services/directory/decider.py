@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
 from epicrisis.decider import digest
 from epicrisis.errors import Refused
+from epicrisis.event import record, replace
 from schemas.common import Coding
 from schemas.directory import EntryAmended, EntryRecorded, EntryRetracted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RecordEntry:
     """The entry as sent. Fields that its type does not have are empty."""
 
@@ -27,7 +27,7 @@ class RecordEntry:
     resource: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RetractEntry:
     """The entry was a mistake."""
 
@@ -36,7 +36,7 @@ Command: TypeAlias = RecordEntry | RetractEntry
 Event: TypeAlias = EntryRecorded | EntryAmended | EntryRetracted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class State:
     """What later decisions need to know."""
 

@@ -6,11 +6,13 @@ Stages of treatment run within it. An episode, under which several stays are one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, assert_never
+
+from msgspec import field
 
 from epicrisis.decider import digest
 from epicrisis.errors import Refused
+from epicrisis.event import record, replace
 from schemas.common import Coding
 from schemas.inpatient_oncology import (
     BedAssigned,
@@ -27,7 +29,7 @@ from schemas.inpatient_oncology import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RequestTransfer:
     """The stay as sent: what would be recorded of it, and the Encounter's ``status``."""
 
@@ -35,28 +37,28 @@ class RequestTransfer:
     status: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AssignBed:
     """A bed waits for the patient."""
 
     location_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AdmitPatient:
     """The patient is in; ``location_id`` is empty where nobody said where."""
 
     location_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class MoveWard:
     """The patient lies there now."""
 
     location_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StartStage:
     """A stage of treatment began; ``stage_id`` is the Task's."""
 
@@ -65,7 +67,7 @@ class StartStage:
     code: Coding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class FinishStage:
     """A stage of treatment is over. ``outcome``: completed, failed or cancelled."""
 
@@ -74,24 +76,24 @@ class FinishStage:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DischargePatient:
     """The patient left."""
 
     disposition: Coding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CancelTransfer:
     """The stay will not take place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EnterInError:
     """The stay, or the episode, was a mistake."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RecordEpisode:
     """The episode of care as sent: what would be recorded of it."""
 
@@ -118,7 +120,7 @@ Event: TypeAlias = (
 Status: TypeAlias = Literal["requested", "admitted", "discharged", "cancelled", "in error"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Stay:
     """What later decisions about a stay need to know. ``stages`` maps a stage to its outcome, None while it runs."""
 

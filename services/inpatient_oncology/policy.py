@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
+
+from epicrisis.event import record
 
 Code: TypeAlias = tuple[str, str]
 """System and code."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Policy:
     """The policy, ready for look-up."""
 

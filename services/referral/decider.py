@@ -7,11 +7,11 @@ out: a clinic that sets a date, or reports the work done, has accepted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
 from epicrisis.decider import digest, operator_of
 from epicrisis.errors import Refused
+from epicrisis.event import record, replace
 from schemas.common import Coding
 from schemas.referral import (
     ReferralAccepted,
@@ -25,7 +25,7 @@ from schemas.referral import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RequestReferral:
     """The request as sent by the clinic ``by``. ``withdrawn``: this version says that it was a mistake."""
 
@@ -41,14 +41,14 @@ class RequestReferral:
     resource: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AcceptReferral:
     """The clinic ``by`` takes the patient."""
 
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DeclineReferral:
     """The clinic ``by`` does not take the patient."""
 
@@ -56,7 +56,7 @@ class DeclineReferral:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ScheduleReferral:
     """The clinic ``by`` set a date, a FHIR dateTime."""
 
@@ -64,7 +64,7 @@ class ScheduleReferral:
     scheduled_for: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CompleteReferral:
     """What was asked for has been done. ``in_request``: the request itself says so, which its owner may."""
 
@@ -72,7 +72,7 @@ class CompleteReferral:
     in_request: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CancelReferral:
     """The clinic ``by`` withdraws its request."""
 
@@ -80,7 +80,7 @@ class CancelReferral:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EnterReferralInError:
     """The request was a mistake."""
 
@@ -107,7 +107,7 @@ Event: TypeAlias = (
 Status: TypeAlias = Literal["requested", "accepted", "declined", "scheduled", "completed", "cancelled", "in error"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class State:
     """What later decisions need to know. ``to_clinic`` is empty while the request is addressed to nobody."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
 from epicrisis.decider import digest
 from epicrisis.errors import Refused
+from epicrisis.event import record, replace
 from schemas.registration import (
     PatientDeathRecorded,
     PatientDetailsChanged,
@@ -17,7 +17,7 @@ from schemas.registration import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RegisterPatient:
     """The person's details as sent. ``alive`` is True only where the sender says so outright.
 
@@ -34,14 +34,14 @@ class RegisterPatient:
     resource: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RecordDeath:
     """The person has died. ``deceased_at`` is a FHIR dateTime, empty where only the fact is known."""
 
     deceased_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SharePatient:
     """Let another clinic write about the person from now on."""
 
@@ -49,7 +49,7 @@ class SharePatient:
     with_clinic: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EnterPatientInError:
     """The registration was a mistake."""
 
@@ -60,7 +60,7 @@ Event: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class State:
     """What later decisions need to know. ``digest`` is None while nothing but a sharing is known."""
 

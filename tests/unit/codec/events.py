@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from epicrisis.codec import Catalogue, Codec, DataKey, Dictionaries, MemoryKeyStore
-from epicrisis.event import Meta
+from epicrisis.event import Meta, fields_of
 
 SUBJECT = UUID("0193f0f0-0000-7000-8000-00000000005b")
 NOW = datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=UTC)
@@ -45,7 +44,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 def objects(cls: type[Any]) -> st.SearchStrategy[Any]:
     """Any object of an event class or of a nested value class."""
     hints = typing.get_type_hints(cls)
-    return st.builds(cls, **{field.name: values(hints[field.name]) for field in dataclasses.fields(cls)})
+    return st.builds(cls, **{name: values(hints[name]) for name in fields_of(cls)})
 
 
 metas = st.builds(

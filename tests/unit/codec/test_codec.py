@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import random
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from epicrisis.codec import (
 from epicrisis.codec.dictionaries import MAX_BODY
 from epicrisis.codec.sealing import OVERHEAD, body_context, seal
 from epicrisis.errors import Poison, Refused, SealBroken, UnknownSchema
+from epicrisis.event import replace
 from schemas.chart import ResourceRecorded
 from schemas.common import Coding
 from schemas.referral import ReferralAccepted
@@ -68,10 +68,10 @@ def test_every_event_comes_back_as_it_went_in(cls: type) -> None:
 
 def test_an_event_that_came_back_is_a_whole_object() -> None:
     back = CODEC.unseal(CODEC.open(CODEC.encode(meta_of(RECORDED), RECORDED, KEY)), KEY)
-    assert dataclasses.replace(back, status="amended").code == RECORDED.code
+    assert replace(back, status="amended").code == RECORDED.code
     assert hash(back) == hash(RECORDED)
     assert repr(back) == repr(RECORDED)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         back.status = "other"
 
 
@@ -176,19 +176,19 @@ def test_a_sealed_body_that_is_no_frame_is_poison() -> None:
 
 
 def test_a_body_over_the_limit_is_refused() -> None:
-    body = dataclasses.replace(RECORDED, resource=b" " * MAX_BODY)
+    body = replace(RECORDED, resource=b" " * MAX_BODY)
     with pytest.raises(Refused, match="send it in parts"):
         CODEC.encode(meta_of(body), body, KEY)
 
 
 def test_a_body_just_below_the_limit_comes_back() -> None:
-    body = dataclasses.replace(RECORDED, resource=bytes(range(256)) * (MAX_BODY // 256 - 1))
+    body = replace(RECORDED, resource=bytes(range(256)) * (MAX_BODY // 256 - 1))
     assert CODEC.unseal(CODEC.open(CODEC.encode(meta_of(body), body, KEY)), KEY) == body
 
 
 def test_whatever_the_codec_writes_can_be_sent() -> None:
     noise = random.Random(5).randbytes(MAX_BODY - 4096)  # nothing can compress it
-    body = dataclasses.replace(RECORDED, resource=noise)
+    body = replace(RECORDED, resource=noise)
     value = CODEC.encode(meta_of(body), body, KEY)
     assert MAX_BODY - 4096 < len(value) <= MAX_VALUE
     with pytest.raises(Refused, match="send it in parts"):

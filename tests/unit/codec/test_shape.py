@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import dataclasses
+from contextlib import suppress
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given
+from hypothesis import strategies as st
 
-from epicrisis.codec.shape import micros, moment, shape
-from epicrisis.event import event, value
+from epicrisis.codec.avro import moment
+from epicrisis.codec.shape import micros, shape
+from epicrisis.event import event, fields_of, record, value
 from tests.unit.codec.events import moments, objects
 
 
@@ -75,13 +77,31 @@ def test_flat_data_is_the_same_on_the_wire_as_the_published_schema(body: Everyth
     read: Any = schemaless_reader(BytesIO(flat.getvalue()), official, None)
     schemaless_writer(nested, official, read)
     assert nested.getvalue() == flat.getvalue()
-    again: Any = schemaless_reader(BytesIO(nested.getvalue()), plan.flat, None)
-    assert plan.build(again) == body
+    values, end = plan.read(nested.getvalue(), 0)
+    assert Everything(**dict(zip(fields_of(Everything), values, strict=True))) == body
+    assert end == len(nested.getvalue())
+
+
+@given(objects(Everything), st.data())
+def test_bytes_cut_off_or_changed_are_an_error_or_another_body(body: Everything, data: st.DataObject) -> None:
+    plan, out = shape(Everything), BytesIO()
+    schemaless_writer(out, plan.flat, plan.dump(body))
+    raw = bytearray(out.getvalue())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    with suppress(ValueError, IndexError, OverflowError):
+        _, end = plan.read(bytes(raw[:at]), 0)
+        assert end > at, "cut off, yet read to its end"
+    raw[at] ^= data.draw(st.integers(1, 255))
+    with suppress(ValueError, IndexError, OverflowError):
+        values, _ = plan.read(bytes(raw), 0)
+        assert Everything(**dict(zip(fields_of(Everything), values, strict=True))) != body
 
 
 def test_a_class_with_one_field_is_a_record_too() -> None:
     plan = shape(Single)
-    assert plan.build(plan.dump(Single(only="x"))) == Single(only="x")
+    out = BytesIO()
+    schemaless_writer(out, plan.flat, plan.dump(Single(only="x")))
+    assert plan.read(out.getvalue(), 0) == (["x"], 2)
 
 
 @given(moments)
@@ -97,13 +117,12 @@ def test_a_naive_time_is_an_error() -> None:
 
 @pytest.mark.parametrize("kind", [dict, list[str], tuple[str, int], str | int, Any, complex])
 def test_a_type_outside_the_published_language_is_named(kind: Any) -> None:
-    made = dataclasses.make_dataclass("Odd", [("field", kind)], frozen=True, slots=True)
-    made.__module__ = __name__
+    made = record(type("Odd", (), {"__annotations__": {"field": kind}, "__module__": __name__}))
     with pytest.raises(TypeError, match=r"Odd\.field.*cannot be published"):
         shape(made)
 
 
 def test_a_class_without_fields_cannot_be_published() -> None:
-    made = dataclasses.make_dataclass("Empty", [], frozen=True, slots=True)
+    made = record(type("Empty", (), {"__module__": __name__}))
     with pytest.raises(TypeError, match="no fields"):
         shape(made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epicrisis.event import Meta, event_type
+from epicrisis.event import Meta, event_type, record, replace
 from epicrisis.projection import Place, Projection, Scope, apply, fold
 from schemas.registration import PatientDeathRecorded, PatientShared
 
@@ -19,14 +18,14 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SUBJECTS = [UUID(int=n) for n in range(3)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Row:
     clinic_id: str
     subject: UUID
     trail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Sum:
     clinic_id: str
     events: int

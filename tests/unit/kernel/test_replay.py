@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from epicrisis.assembly import codec
 from epicrisis.codec import MemoryKeyStore
 from epicrisis.errors import Refused
+from epicrisis.event import replace
 from epicrisis.found import projections
 from epicrisis.ledger import Entry
 from epicrisis.replay import facts, through, timeline

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from hypothesis import strategies as st
 
 from epicrisis.event import Meta, event_type
@@ -138,7 +138,7 @@ def _arrange(story: Sequence[Happened], sources: Sequence[str]) -> list[Happened
 
 def fields_of(body: Any) -> dict[str, Any]:
     """An event's facts by name."""
-    return {field.name: getattr(body, field.name) for field in dataclasses.fields(body)}
+    return msgspec.structs.asdict(body)
 
 
 def diagnosis(

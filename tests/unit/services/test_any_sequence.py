@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from typing import Any, get_args, get_type_hints
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from epicrisis.decider import fold
 from epicrisis.errors import Refused
+from epicrisis.event import fields_of
 from epicrisis.found import services
 from schemas.common import Coding
 
@@ -30,7 +30,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     if kind in VALUES:
         return VALUES[kind]
     hints = get_type_hints(kind)
-    return st.builds(kind, **{field.name: values_of(hints[field.name]) for field in dataclasses.fields(kind)})
+    return st.builds(kind, **{name: values_of(hints[name]) for name in fields_of(kind)})
 
 
 def commands_of(name: str) -> st.SearchStrategy[Any]:

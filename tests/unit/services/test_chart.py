@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from epicrisis.event import replace
 from epicrisis.testing import given
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
 from schemas.common import Coding

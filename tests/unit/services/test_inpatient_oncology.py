@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from epicrisis.event import replace
 from epicrisis.testing import given
 from schemas.common import Coding
 from schemas.inpatient_oncology import (
