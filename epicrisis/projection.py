@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 from epicrisis.event import Meta, event_type, fields_of, replace
@@ -78,7 +79,8 @@ class Step(NamedTuple):
 class Projection:
     """Declares a read model: ``projection = Projection(name=..., version=..., scope=...)``.
 
-    Raise the version whenever rows would come out differently: the new version is filled beside the old one.
+    Raise the version whenever rows would come out differently: `epicrisis rebuild` fills the new one beside the old.
+    ``schema`` is the PostgreSQL schema of its tables, and the name of the consumer that fills them.
     """
 
     def __init__(self, *, name: str, version: int, scope: Scope) -> None:
@@ -86,12 +88,14 @@ class Projection:
         self.tables: dict[type[Any], Table] = {}
         self.handlers: dict[str, list[Handler]] = {}
         self.exempt: dict[int, frozenset[str]] = {}
+        self.schema = f"{name}_v{version}"
         self._by_type: dict[str, tuple[Sequence[Handler], Sequence[Handler]]] = {}
 
-    @property
-    def schema(self) -> str:
-        """The PostgreSQL schema of this version."""
-        return f"{self.name}_v{self.version}"
+    def in_schema(self, schema: str) -> Projection:
+        """The same declarations over the tables of another schema: another generation of this version."""
+        other = copy(self)
+        other.schema = schema
+        return other
 
     def view(self, table: Table) -> str:
         """The stable name under which a table is read: ``read.<view>``."""

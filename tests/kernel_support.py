@@ -217,15 +217,13 @@ class Probe:
             "CREATE TABLE counts (clinic text, events bigint NOT NULL, shard smallint, PRIMARY KEY (clinic, shard))"
         )
         with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
-            connection.execute(f'SET ROLE "{settings.role("owner")}"')
+            connection.execute(f'SET ROLE "{settings.role("rebuilder")}"')
             create_projection(
                 connection,
                 self.projection,
                 tables=tables,
                 reads=None,
-                worker=settings.role("worker"),
-                reader=settings.role("reader"),
-                auditor=settings.role("auditor"),
+                roles=postgres.roles_of(settings),
             )
 
     def _trail(self, row: Trail | None, event: ResourceRecorded, meta: Meta) -> Trail:

@@ -27,8 +27,10 @@ def provision() -> None:
 
     logging.configure("provision")
     settings = Settings.read()
-    make(settings)
+    to_rebuild = make(settings)
     typer.echo(f"ready: {len(databases())} databases and the topic {settings.topic()}")
+    if to_rebuild:
+        typer.echo(f"another version is read than this release's: epicrisis rebuild {' '.join(to_rebuild)}")
 
 
 @app.command(epilog="Example: epicrisis serve --port 8080 --relay")

@@ -1,46 +1,73 @@
-"""The tables of a projection in the database: schema per version, row level security, the read view."""
+"""The tables of a projection in the database: a schema per generation, row level security, the views that are read.
+
+A generation has its own views in its own schema (``read_<view>``). The stable ones, ``read.<view>``, only lead to those
+of the live generation: to swap is to lead them elsewhere.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from epicrisis.errors import EpicrisisError
 from epicrisis.projection import Projection, Scope, Table
 from epicrisis.sql import literal
 
 _CLINIC = "clinic_id = current_setting('epicrisis.clinic', true)"
+_OWN = "read_"
+"""How a generation's own views begin."""
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The names of the roles that have rights on a projection's tables."""
+
+    worker: str
+    reader: str
+    auditor: str
+    rebuilder: str
+
+    def names(self) -> dict[str, sql.Identifier]:
+        return {name: sql.Identifier(getattr(self, name)) for name in self.__slots__}
 
 
 def create_projection(
-    connection: psycopg.Connection[Any],
-    projection: Projection,
-    *,
-    tables: str | None,
-    reads: str | None,
-    worker: str,
-    reader: str,
-    auditor: str,
+    connection: Connection, projection: Projection, *, tables: str, reads: str | None, roles: Roles
 ) -> None:
-    """Create the schema of this version (``tables``: its DDL, None if it is there) and its read views."""
+    """Create the schema of a generation at once: tables, rights, its views; shown under the stable names."""
+    create_tables(connection, projection, tables)
+    open_tables(connection, projection, roles)
+    create_views(connection, projection, reads, roles)
+    show(connection, projection.schema, roles)
+
+
+def create_tables(connection: Connection, projection: Projection, tables: str) -> None:
+    """The schema and its tables (``tables``: their DDL). Nobody but the owner sees into them yet."""
     schema = sql.Identifier(projection.schema)
-    roles = {"worker": sql.Identifier(worker), "reader": sql.Identifier(reader), "auditor": sql.Identifier(auditor)}
-    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
     connection.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
-    if tables is not None:
-        connection.execute(literal(tables))
-        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {worker}, {reader}, {auditor}").format(schema, **roles))
-        for table in projection.tables.values():
-            _grant(connection, projection, table, roles)
+    connection.execute(literal(tables))
     connection.execute("SET LOCAL search_path = pg_catalog")
+
+
+def open_tables(connection: Connection, projection: Projection, roles: Roles) -> None:
+    """Rights and row level security: from now on a clinic's rows are that clinic's."""
+    names = roles.names()
+    connection.execute(
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {worker}, {reader}, {auditor}").format(
+            sql.Identifier(projection.schema), **names
+        )
+    )
     for table in projection.tables.values():
-        _view(connection, projection, table, reads if table.name == projection.name else None, roles)
+        _open(connection, projection, table, names)
 
 
-def _grant(
-    connection: psycopg.Connection[Any], projection: Projection, table: Table, roles: dict[str, sql.Identifier]
-) -> None:
+def _open(connection: Connection, projection: Projection, table: Table, roles: dict[str, sql.Identifier]) -> None:
     name = sql.Identifier(projection.schema, table.name)
     connection.execute(
         sql.SQL(
@@ -57,21 +84,29 @@ def _grant(
         sql.SQL(
             "ALTER TABLE {t} ENABLE ROW LEVEL SECURITY; ALTER TABLE {t} FORCE ROW LEVEL SECURITY;"
             "CREATE POLICY works ON {t} TO {worker} USING (true) WITH CHECK (true);"
-            "CREATE POLICY audits ON {t} FOR SELECT TO {auditor} USING (true);"
+            "CREATE POLICY audits ON {t} FOR SELECT TO {auditor}, {rebuilder} USING (true);"
             "CREATE POLICY reads ON {t} FOR SELECT TO {reader} USING ({mine})"
         ).format(t=name, mine=mine, **roles)
     )
 
 
-def _view(
-    connection: psycopg.Connection[Any],
-    projection: Projection,
-    table: Table,
-    reads: str | None,
-    roles: dict[str, sql.Identifier],
+def create_views(
+    connection: Connection, projection: Projection, reads: str | None, roles: Roles, *, live: bool = False
 ) -> None:
-    """``read.<view>``: the stable name. Every row says whether it is incomplete (its subject is parked)."""
-    view = sql.Identifier("read", projection.view(table))
+    """The generation's own views, or those again (``reads``: the first table's SELECT, by default all its columns).
+
+    Every row says whether it is incomplete (its subject is parked). Of the live generation `show` them again, too.
+    """
+    for table in projection.tables.values():
+        query = _query(projection, table, reads if table.name == projection.name else None)
+        view = projection.view(table)
+        connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(projection.schema)))
+        stable = sql.Identifier("read", view) if live else None
+        _replace_view(connection, sql.Identifier(projection.schema, _OWN + view), query, roles, stable)
+        connection.execute("SET LOCAL search_path = pg_catalog")
+
+
+def _query(projection: Projection, table: Table, reads: str | None) -> sql.Composed:
     source = sql.Identifier(projection.schema, table.name)
     if reads is not None:
         body: sql.Composable = sql.SQL(literal(reads.rstrip().rstrip(";")))
@@ -84,13 +119,59 @@ def _view(
     else:
         body = sql.SQL("SELECT * FROM {}").format(source)
     whose = sql.SQL("" if table.sums else "AND p.subject = r.subject")
-    connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(projection.schema)))
-    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-    connection.execute(
-        sql.SQL(
-            "CREATE VIEW {view} WITH (security_invoker) AS SELECT r.*, EXISTS ("
-            "SELECT FROM projection.parked AS p WHERE p.consumer = {consumer} {whose}) AS incomplete FROM ({body}) AS r"
-        ).format(view=view, consumer=sql.Literal(projection.schema), whose=whose, body=body)
+    return sql.SQL(
+        "SELECT r.*, EXISTS (SELECT FROM projection.parked AS p WHERE p.consumer = {consumer} {whose}) AS incomplete "
+        "FROM ({body}) AS r"
+    ).format(consumer=sql.Literal(projection.schema), whose=whose, body=body)
+
+
+def show(connection: Connection, schema: str, roles: Roles, instead_of: str | None = None) -> None:
+    """Lead the stable views to this generation's, and remove those that only ``instead_of`` had.
+
+    Raises
+    ------
+    EpicrisisError
+        The columns of a view differ, and something that is not ours rests on it.
+    """
+    shown = views(connection, schema)
+    for view in shown:
+        query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, _OWN + view))
+        _replace_view(connection, sql.Identifier("read", view), query, roles)
+    for view in views(connection, instead_of) if instead_of else ():
+        if view not in shown:
+            connection.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier("read", view)))
+
+
+def views(connection: Connection, schema: str) -> list[str]:
+    """The stable names of a generation's views."""
+    found = connection.execute(
+        "SELECT viewname::text FROM pg_views WHERE schemaname = %s AND starts_with(viewname, %s) ORDER BY 1",
+        (schema, _OWN),
     )
-    connection.execute(sql.SQL("GRANT SELECT ON {} TO {worker}, {reader}, {auditor}").format(view, **roles))
-    connection.execute("SET LOCAL search_path = pg_catalog")
+    return [str(name).removeprefix(_OWN) for (name,) in found]
+
+
+def _replace_view(
+    connection: Connection,
+    view: sql.Identifier,
+    query: sql.Composable,
+    roles: Roles,
+    upon: sql.Identifier | None = None,
+) -> None:
+    """Replaced in place, so that what rests on it stays; made anew (without ``upon``) where its columns are others."""
+    create = sql.SQL("CREATE OR REPLACE VIEW {} WITH (security_invoker) AS {}").format(view, query)
+    try:
+        with connection.transaction():
+            connection.execute(create)
+    except psycopg.errors.InvalidTableDefinition:
+        try:
+            for one in (upon, view) if upon else (view,):
+                connection.execute(sql.SQL("DROP VIEW {}").format(one))
+        except psycopg.errors.DependentObjectsStillExist:
+            raise EpicrisisError(
+                f"the columns of {view.as_string()} change, and something that is not ours rests on it: "
+                "drop that, go on, then make it again"
+            ) from None
+        connection.execute(create)
+    grant = sql.SQL("GRANT SELECT ON {} TO {worker}, {reader}, {auditor}").format(view, **roles.names())
+    connection.execute(grant)

@@ -7,13 +7,16 @@ from epicrisis.provision.postgres import databases
 from epicrisis.settings import Settings
 
 
-def provision(settings: Settings) -> None:
+def provision(settings: Settings) -> list[str]:
     """Create or complete everything in this namespace; what is there already stays as it is.
+
+    Returns the projections of which another version is read than the code's: `epicrisis rebuild` makes that.
 
     Needs the servers' administrators (``EPICRISIS_DSN``, ``EPICRISIS_KAFKA_USER``, or the local servers').
     """
-    postgres.provision(settings)
+    to_rebuild = postgres.provision(settings)
     kafka.provision(settings)
+    return to_rebuild
 
 
 def drop(settings: Settings) -> None:

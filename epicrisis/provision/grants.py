@@ -29,11 +29,11 @@ GRANT SELECT, INSERT, DELETE ON inbox.busy TO {intake};
 """
 
 KEYS = """
-GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor};
+GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder};
 GRANT SELECT, INSERT ON keys.data_key TO {intake};
-GRANT SELECT ON keys.data_key TO {worker}, {auditor};
+GRANT SELECT ON keys.data_key TO {worker}, {auditor}, {rebuilder};
 GRANT SELECT, INSERT ON keys.wrapping_key TO {intake};
-GRANT SELECT ON keys.wrapping_key TO {worker}, {auditor};
+GRANT SELECT ON keys.wrapping_key TO {worker}, {auditor}, {rebuilder};
 """
 
 CLUSTER = """
@@ -49,7 +49,16 @@ GRANT TEMPORARY ON DATABASE {database} TO {worker};
 GRANT SELECT ON ledger.event, ledger.subject, projection.offset, projection.position, projection.parked,
     projection.poison TO {auditor};
 GRANT SELECT (consumer, subject) ON projection.parked TO {reader};
+GRANT SELECT ON projection.generation, projection.part TO {worker}, {auditor};
+GRANT CREATE, TEMPORARY ON DATABASE {database} TO {rebuilder};
+GRANT USAGE ON SCHEMA ledger, projection TO {rebuilder};
+GRANT USAGE, CREATE ON SCHEMA read TO {rebuilder};
+GRANT SELECT ON ledger.event, ledger.subject TO {rebuilder};
+GRANT SELECT, INSERT, UPDATE, DELETE ON projection.generation, projection.part TO {rebuilder};
+GRANT USAGE ON SEQUENCE projection.generation_number TO {rebuilder};
+GRANT SELECT, INSERT, UPDATE, DELETE ON projection.offset TO {rebuilder};
+GRANT SELECT, INSERT, DELETE ON projection.position, projection.parked TO {rebuilder};
 """
 
-LOGINS = ("intake", "relay", "worker", "reader", "auditor")
+LOGINS = ("intake", "relay", "worker", "reader", "auditor", "rebuilder")
 """The roles that log in, beside one per service."""

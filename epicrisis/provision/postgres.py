@@ -11,7 +11,9 @@ from psycopg import sql
 from epicrisis.codec.fingerprint import remember
 from epicrisis.errors import SettingsError
 from epicrisis.found import projections, services, text_of
-from epicrisis.projecting.ddl import create_projection
+from epicrisis.projecting.ddl import Roles, create_projection, create_views, show
+from epicrisis.projecting.generations import LIVE, generations, register
+from epicrisis.projection import Projection, Scope
 from epicrisis.provision import grants
 from epicrisis.settings import Settings
 from epicrisis.sql import ddl, literal
@@ -28,8 +30,8 @@ def databases() -> list[str]:
     return [*services(), *OTHER]
 
 
-def provision(settings: Settings) -> None:
-    """Create roles and databases, apply what DDL is missing, grant rights."""
+def provision(settings: Settings) -> list[str]:
+    """Create roles and databases, apply what DDL is missing, grant rights; returns the projections to be rebuilt."""
     with psycopg.connect(settings.admin_dsn(), autocommit=True) as admin:
         _roles(admin, settings)
         there = {name for (name,) in admin.execute("SELECT datname FROM pg_database")}
@@ -51,7 +53,9 @@ def provision(settings: Settings) -> None:
     _apply(settings, "intake", ["epicrisis.intake"], grants.INTAKE)
     _apply(settings, "keys", ["epicrisis.codec"], grants.KEYS)
     _remember_wrapping_key(settings)
-    _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER, with_projections=True)
+    _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER)
+    with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
+        return _projections(connection, roles_of(settings))
 
 
 def logins_of(database: str) -> Iterable[str]:
@@ -60,8 +64,8 @@ def logins_of(database: str) -> Iterable[str]:
         return (database, "relay", "worker")
     return {
         "intake": ("intake",),
-        "cluster": ("worker", "reader", "auditor"),
-        "keys": ("intake", "worker", "auditor"),
+        "cluster": ("worker", "reader", "auditor", "rebuilder"),
+        "keys": ("intake", "worker", "auditor", "rebuilder"),
     }[database]
 
 
@@ -95,7 +99,6 @@ def _apply(
     rights: str,
     *,
     service: str = "",
-    with_projections: bool = False,
 ) -> None:
     """Run the DDL files that this database has not seen, each once, as its owner, all in one transaction."""
     names = {role: sql.Identifier(settings.role(role)) for role in grants.LOGINS}
@@ -112,20 +115,61 @@ def _apply(
                     connection.execute(text)
                     connection.execute("INSERT INTO epicrisis.applied VALUES (%s, now())", (key,))
         connection.execute(sql.SQL(literal(rights)).format(**names))
-        if with_projections:
-            for projection in projections().values():
-                package = f"projections.{projection.name}"
-                key = f"{package}/{projection.version}"
-                create_projection(
-                    connection,
-                    projection,
-                    tables=None if key in done else text_of(package, "tables.sql"),
-                    reads=text_of(package, "reads.sql"),
-                    worker=settings.role("worker"),
-                    reader=settings.role("reader"),
-                    auditor=settings.role("auditor"),
-                )
-                connection.execute("INSERT INTO epicrisis.applied VALUES (%s, now()) ON CONFLICT DO NOTHING", (key,))
+
+
+def _projections(connection: psycopg.Connection[Any], roles: Roles) -> list[str]:
+    """A first generation for whom there is none, the views anew; returns those read in another version than the code's.
+
+    All of it belongs to the role that rebuilds.
+    """
+    waiting = []
+    done = {name for (name,) in connection.execute("SELECT name FROM epicrisis.applied")}
+    with connection.cursor() as cur:
+        known = generations(cur)
+        for projection in projections().values():
+            own = [g for g in known if g.projection == projection.name]
+            package = f"projections.{projection.name}"
+            tables, reads = text_of(package, "tables.sql") or "", text_of(package, "reads.sql")
+            older = not own and f"{package}/{projection.version}" in done
+            if older:
+                _adopt(connection, projection, roles)
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(roles.rebuilder)))
+            if older:
+                create_views(connection, projection, reads, roles)
+                show(connection, projection.schema, roles)
+            elif not own:
+                create_projection(connection, projection, tables=tables, reads=reads, roles=roles)
+            if not own:
+                register(cur, projection, LIVE)
+            for one in own:
+                live = one.state == LIVE
+                if one.version == projection.version and one.filled_at:
+                    create_views(connection, projection.in_schema(one.schema), reads, roles, live=live)
+                    if live:
+                        show(connection, one.schema, roles)
+                elif live:
+                    waiting.append(projection.name)
+            connection.execute("RESET ROLE")
+    return waiting
+
+
+def _adopt(connection: psycopg.Connection[Any], projection: Projection, roles: Roles) -> None:
+    """Tables of a release that knew no generations."""
+    rebuilder = sql.Identifier(roles.rebuilder)
+    schema = sql.Identifier(projection.schema)
+    connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, rebuilder))
+    for table in projection.tables.values():
+        name = sql.Identifier(projection.schema, table.name)
+        connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(name, rebuilder))
+        connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier("read", projection.view(table))))
+        if projection.scope is Scope.CLINIC:
+            both = sql.SQL("ALTER POLICY audits ON {} TO {}, {}")
+            connection.execute(both.format(name, sql.Identifier(roles.auditor), rebuilder))
+
+
+def roles_of(settings: Settings) -> Roles:
+    """The roles that have rights on read models."""
+    return Roles(**{name: settings.role(name) for name in ("worker", "reader", "auditor", "rebuilder")})
 
 
 def _remember_wrapping_key(settings: Settings) -> None:

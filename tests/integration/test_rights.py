@@ -88,6 +88,7 @@ def test_nobody_may_change_or_remove_what_the_ledger_archived(cluster: Settings)
     assert found == {
         ("worker", "ledger.event"): {"SELECT", "INSERT"},
         ("auditor", "ledger.event"): {"SELECT"},
+        ("rebuilder", "ledger.event"): {"SELECT"},
     }
 
 
@@ -161,9 +162,11 @@ def test_nobody_changes_a_data_key_and_only_intake_makes_one(cluster: Settings) 
         ("intake", "keys.data_key"): {"SELECT", "INSERT"},
         ("worker", "keys.data_key"): {"SELECT"},
         ("auditor", "keys.data_key"): {"SELECT"},
+        ("rebuilder", "keys.data_key"): {"SELECT"},
         ("intake", "keys.wrapping_key"): {"SELECT", "INSERT"},
         ("worker", "keys.wrapping_key"): {"SELECT"},
         ("auditor", "keys.wrapping_key"): {"SELECT"},
+        ("rebuilder", "keys.wrapping_key"): {"SELECT"},
     }
 
 

@@ -88,3 +88,13 @@ UPDATE projection.parked SET reason = %(reason)s WHERE id = %(id)s
 
 -- lag: how far each consumer has read
 SELECT consumer, partition, next_offset, epoch FROM projection.offset ORDER BY consumer, partition
+
+-- generations: the registry
+SELECT schema, projection, version, state, begun_at, filled_at, swapped_at FROM projection.generation
+WHERE %(projection)s::text IS NULL OR projection = %(projection)s
+ORDER BY projection, swapped_at DESC NULLS FIRST, begun_at DESC
+
+-- register: a new generation
+INSERT INTO projection.generation (schema, projection, version, state, filled_at, swapped_at)
+VALUES (%(schema)s, %(projection)s, %(version)s, %(state)s,
+    CASE WHEN %(state)s = 'live' THEN now() END, CASE WHEN %(state)s = 'live' THEN now() END)
