@@ -6,17 +6,22 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
+
+import psycopg
 
 from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, PostgresKeyStore
 from epicrisis.codec.fingerprint import remember
 from epicrisis.database import Database
+from epicrisis.errors import EpicrisisError
 from epicrisis.found import projection, projections, services
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.inbox import PostgresInbox
 from epicrisis.journal import PostgresJournal
 from epicrisis.ledger import LedgerFollower, history
+from epicrisis.projecting import generations
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
@@ -76,30 +81,46 @@ def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None]
     )
 
 
-def consumers(names: Sequence[str] = ()) -> list[Consumer]:
-    """The ledger and every projection, or those named; the ledger always first."""
+def followed(cur: psycopg.Cursor[Any], names: Sequence[str] = ()) -> list[Consumer]:
+    """Whom workers of this release follow the log for: the ledger, always first, and the projections' generations.
+
+    Raises
+    ------
+    EpicrisisError
+        Of those named there is nothing to follow: another version is live than this release's.
+    """
     wanted = list(names) or [LEDGER, *projections()]
     found: list[Consumer] = [LedgerFollower()] if LEDGER in wanted else []
-    return [*found, *(ProjectionFollower(projection(name)) for name in wanted if name != LEDGER)]
+    code = [projection(name) for name in wanted if name != LEDGER]
+    found += [ProjectionFollower(one) for one in sorted(generations.followed(cur, code), key=lambda one: one.schema)]
+    if not found:
+        raise EpicrisisError(f"another version is read than this release's: `epicrisis rebuild {' '.join(wanted)}`")
+    return found
 
 
 def worker(settings: Settings, names: Sequence[str] = ()) -> Worker:
-    """A worker for these consumers, in the group of all workers for the same ones."""
-    some = consumers(names)
+    """A worker for the ledger and all projections, or those named, in the group of all workers for the same ones."""
     database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
+
+    def following() -> list[Consumer]:
+        with database.transaction() as cur:
+            return followed(cur, names)
+
     return Worker(
         settings,
-        some,
+        (),
         store=PostgresStore(database),
-        decoder=decoder(settings, some),
+        decoder=decoder(settings, names),
         missing=missing(settings),
         group=_group(names),
+        following=following,
     )
 
 
-def decoder(settings: Settings, some: Sequence[Consumer]) -> Decoder:
-    """What unseals for these consumers."""
-    return Decoder(codec(), key_store(settings, "worker"), some)
+def decoder(settings: Settings, names: Sequence[str] = ()) -> Decoder:
+    """What unseals for these projections, by default for all."""
+    wanted = [name for name in names or projections() if name != LEDGER]
+    return Decoder(codec(), key_store(settings, "worker"), [ProjectionFollower(projection(name)) for name in wanted])
 
 
 def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kafka import TopicPartition
 
-from epicrisis.assembly import consumers
+from epicrisis.assembly import followed
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
 from epicrisis.found import services
@@ -24,7 +24,6 @@ class Lag:
         from epicrisis.worker import kafka_consumer
 
         self._topic = settings.topic()
-        self.current = [consumer.name for consumer in consumers()]
         self._journals = {n: Database(settings.dsn_for(n, "relay"), size=1, name=n) for n in services()}
         self._cluster = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
         self._kafka = kafka_consumer(settings, "lag")
@@ -38,16 +37,22 @@ class Lag:
                 behind[name] = len(cur.fetchall())
         return behind
 
+    def current(self) -> list[str]:
+        """The consumers that workers of this release follow the log for."""
+        with self._cluster.transaction() as cur:
+            return [consumer.name for consumer in followed(cur)]
+
     def consumers(self) -> dict[str, int]:
         """Per consumer that has begun how many records of the log it has not applied yet.
 
-        A projection's former versions are left out: nobody follows for them any more.
+        Generations that workers of this release do not follow are left out.
         """
         ends, behind = self._ends(), dict[str, int]()
+        current = self.current()
         with self._cluster.transaction() as cur:
             cur.execute(queries("epicrisis.projecting")["lag"])
             for consumer, partition, next_offset, _ in cur:
-                if consumer in self.current:
+                if consumer in current:
                     behind[consumer] = behind.get(consumer, 0) + max(0, ends.get(partition, 0) - next_offset)
         return behind
 

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import psycopg
 
-from epicrisis.assembly import codec, consumers, decoder, missing
+from epicrisis.assembly import codec, decoder, followed, missing
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, Poison, Refused
 from epicrisis.projecting.batch import Held, run_batch
+from epicrisis.projecting.generations import BUILDING, generations
 from epicrisis.projecting.positions import Positions
 from epicrisis.projecting.postgres import PostgresStore, PostgresTransaction
 from epicrisis.settings import Settings
@@ -65,10 +66,11 @@ def retry(settings: Settings, subject: UUID | None = None, projection: str | Non
         for row in listing(settings)
         if "subject" in row and (subject is None or row["subject"] == subject)
     ]
-    by_name = {c.name: c for c in consumers([projection] if projection else [])}
     database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
+    with database.transaction() as cur:
+        by_name = {c.name: c for c in followed(cur, [projection] if projection else [])}
     store = PostgresStore(database)
-    unseal, fetch = decoder(settings, list(by_name.values())), missing(settings)
+    unseal, fetch = decoder(settings), missing(settings)
     rows: list[dict[str, Any]] = []
     for name, who, events in wanted:
         if name in by_name:
@@ -111,16 +113,18 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
     EpicrisisError
         It still cannot be read: it stays where it is.
     """
-    some = consumers()
-    database, names = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster"), [c.name for c in some]
+    database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
     try:
         with database.transaction() as cur:
-            at = PostgresTransaction(cur)
+            if any(g.state == BUILDING for g in generations(cur)):
+                raise Refused("a read model is being rebuilt, and would miss this record: retry when that has ended")
+            some = followed(cur)
+            names, at = [c.name for c in some], PostgresTransaction(cur)
             at.hold(names, [partition])
             cur.execute(_SQL["lag"])  # who has not come so far yet will read it off the log
             held = {(name, p): (offset, epoch) for name, p, to, epoch in cur if p == partition and to > offset}
             key, value, *_ = _set_aside(cur, settings, partition, offset)
-            unseal = decoder(settings, some)
+            unseal = decoder(settings)
             try:
                 (item,) = unseal.bodies([unseal.envelope(partition, offset, key or b"", value or b"")])
             except Poison as poison:

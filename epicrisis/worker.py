@@ -29,7 +29,7 @@ from epicrisis.stopping import Signal
 
 BATCH = 2_000
 POLL_MS = 200
-HEAL_SECONDS = 2.0
+HEAL_SECONDS = LOOK_SECONDS = 2.0
 BACK_OFF_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
@@ -100,7 +100,10 @@ class Decoder:
 
 
 class Worker:
-    """One worker process: `run` until `stop`. ``connect`` makes its Kafka consumer, by default `kafka_consumer`."""
+    """One worker process: `run` until `stop`. ``connect`` makes its Kafka consumer, by default `kafka_consumer`.
+
+    Where ``following`` is given, it says whom to follow the log for, instead of ``consumers``: generations come and go.
+    """
 
     def __init__(
         self,
@@ -115,9 +118,10 @@ class Worker:
         connect: Callable[[], Any] | None = None,
         stop: Signal | None = None,
         clock: Callable[[], float] = time.monotonic,
+        following: Callable[[], Sequence[Consumer]] | None = None,
     ) -> None:
         self._consumers = list(consumers)
-        self._names = [c.name for c in consumers]
+        self._following = following
         self._store = store
         self._decoder = decoder
         self._missing = missing
@@ -128,7 +132,11 @@ class Worker:
         self._topic = settings.topic()
         self._stop: Signal = stop or threading.Event()
         self._held = Held({})
-        self._heal_at = 0.0
+        self._heal_at = self._look_at = 0.0
+
+    @property
+    def _names(self) -> list[str]:
+        return [c.name for c in self._consumers]
 
     def stop(self) -> None:
         """Finish the batch, leave the group, return from `run`."""
@@ -171,6 +179,7 @@ class Worker:
                 if records:
                     self._batch(records)
                 self._heal()
+                self._look(consumer)
         finally:
             self._held = Held({})
             consumer.close(autocommit=False)
@@ -180,12 +189,24 @@ class Worker:
         numbers = list(partitions)
         if not numbers:
             return
+        if self._following is not None:
+            self._consumers = list(self._following())
         with self._store.transaction() as at:
             taken = Held.take(at, self._names, numbers)
         self._held.at.update(taken.at)
         for number in numbers:
             consumer.seek(TopicPartition(self._topic, number), taken.next_offset(number))
         log.info("partitions taken", topic=self._topic, count=len(numbers))
+
+    def _look(self, consumer: Any) -> None:
+        """Now and then: where there are other generations to follow than before, take the partitions anew, for all."""
+        if self._following is None or self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + LOOK_SECONDS
+        if [c.name for c in self._following()] != self._names:
+            partitions = sorted({partition for _, partition in self._held.at})
+            self._held = Held({})
+            self.assigned(consumer, partitions)
 
     def revoked(self, partitions: Iterable[int]) -> None:
         """The group took partitions away."""

@@ -89,7 +89,7 @@ def lag(
     behind = Lag(Settings.read())
     try:
         if wait is not None:
-            behind.wait(wait, behind.current)
+            behind.wait(wait, behind.current())
         rows = [
             {"from": "journal", "to": "log", "name": name, "behind": slices, "unit": "slices with news"}
             for name, slices in behind.relay().items()
@@ -97,7 +97,7 @@ def lag(
         applied, records = behind.consumers(), behind.records()
         rows += [
             {"from": "log", "to": "rows", "name": name, "behind": applied.get(name, records), "unit": "records"}
-            for name in behind.current
+            for name in behind.current()
         ]
         emit(rows, ("from", "to", "name", "behind", "unit"), format)
     finally:

@@ -23,8 +23,7 @@ class ProjectionFollower:
         return bool(self.projection.handlers_of(event_type)[0])
 
     def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
-        touches = self.projection.touches
-        planned = [(item, self._plan(item)) for item in delivered if touches(item.meta.type)]
+        planned = self._planned(delivered)
         if not planned:
             return []
         keys: defaultdict[str, set[Key]] = defaultdict(set)
@@ -36,7 +35,7 @@ class ProjectionFollower:
         rows = at.load(self.projection, keys)
         counts: dict[Place, Count] = {}
         before = dict(rows)
-        failures = self._fold(planned, rows, counts)
+        failures = self._fold(delivered, planned, rows, counts)
         changed: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
         for place, row in rows.items():
             if row is not before.get(place):
@@ -45,6 +44,14 @@ class ProjectionFollower:
             changed[place[0]][place[1]] = count.row()
         at.save(self.projection, changed, shard)
         return failures
+
+    def fold(self, delivered: Sequence[Delivered], rows: dict[Place, Any], counts: dict[Place, Count]) -> list[Failure]:
+        """Apply these events in memory alone: ``rows`` holds every row that they touch and that there is already."""
+        return self._fold(delivered, self._planned(delivered), rows, counts)
+
+    def _planned(self, delivered: Sequence[Delivered]) -> list[tuple[Delivered, list[Step] | Failure]]:
+        touches = self.projection.touches
+        return [(item, self._plan(item)) for item in delivered if touches(item.meta.type)]
 
     def _plan(self, item: Delivered) -> list[Step] | Failure:
         if item.problem is not None and self.needs_body(item.meta.type):
@@ -56,6 +63,7 @@ class ProjectionFollower:
 
     def _fold(
         self,
+        delivered: Sequence[Delivered],
         planned: Sequence[tuple[Delivered, list[Step] | Failure]],
         rows: dict[Place, Any],
         counts: dict[Place, Count],
@@ -75,4 +83,16 @@ class ProjectionFollower:
             except Exception as error:
                 failures.append(Failure(item, f"evolve: {type(error).__name__}"))
                 waiting.add(item.meta.subject)
-        return failures
+        return _with_all_behind(delivered, failures) if failures else failures
+
+
+def _with_all_behind(delivered: Sequence[Delivered], failures: list[Failure]) -> list[Failure]:
+    """With the events behind a failed one that touch nothing here: they may not move the position past it."""
+    by_event = {id(failure.delivered): failure for failure in failures}
+    waiting: set[UUID] = set()
+    for item in delivered:
+        if id(item) in by_event:
+            waiting.add(item.meta.subject)
+        elif item.meta.subject in waiting:
+            by_event[id(item)] = Failure(item, QUEUED)
+    return [by_event[id(item)] for item in delivered if id(item) in by_event]

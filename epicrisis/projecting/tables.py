@@ -27,7 +27,7 @@ class TableStore:
         self._schema = projection.schema
         self._types: dict[str, str] = {}
         self._values = _tuple_of(self.columns)
-        stage = f"stage_{projection.schema}_{table.name}"[:63]
+        stage = f"stage_{projection.schema}_{list(projection.tables.values()).index(table)}"
         names = [*self.columns, "shard"] if table.sums else list(self.columns)
         key = [*table.key, "shard"] if table.sums else list(table.key)
         target, stage_name = sql.Identifier(projection.schema, table.name), sql.Identifier("pg_temp", stage)
@@ -35,7 +35,8 @@ class TableStore:
         self._create_stage = sql.SQL(
             "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT * FROM {} WITH NO DATA"
         ).format(sql.Identifier(stage), target)
-        self._copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(stage_name, _list(names))
+        copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)")
+        self._copy, self._fill = (copy.format(into, _list(names)) for into in (stage_name, target))
         change = [c for c in names if c not in key]
         settings = [
             sql.SQL("{c} = t.{c} + EXCLUDED.{c}" if c in table.sums else "{c} = EXCLUDED.{c}").format(
@@ -52,7 +53,12 @@ class TableStore:
         self._written_by: Cursor | None = None
 
     def prepare(self, cur: Cursor) -> None:
-        """Learn the column types and make this connection's staging table: at the start of each transaction."""
+        """Make this connection's staging table: at the start of each transaction."""
+        self._learn(cur)
+        cur.execute(self._create_stage)
+
+    def _learn(self, cur: Cursor) -> None:
+        """The column types, once."""
         if not self._types:
             cur.execute(
                 "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
@@ -80,7 +86,6 @@ class TableStore:
                 for i, c in enumerate(self.columns)
                 if (plain := self._types[c].removesuffix("[]")) in SHORT
             ]
-        cur.execute(self._create_stage)
 
     def load(self, cur: Cursor, keys: Collection[Key], into: dict[Place, Any]) -> None:
         """Read the rows of these keys into ``into``; absent ones become None."""
@@ -104,14 +109,23 @@ class TableStore:
             if self._written_by is cur:  # a second time in one transaction (a retry, a search for a culprit)
                 cur.execute(self._empty_stage)
             self._written_by = cur
-            extra = (shard,) if self.table.sums else ()
-            with cur.copy(self._copy) as copy:
-                copy.set_types([self._types[c] for c in self._names])
-                for row in kept:
-                    copy.write_row(self._encoded(row) + extra)
+            self._copy_in(cur, self._copy, kept, shard)
             cur.execute(self._upsert)
         if gone:
             cur.execute(self._delete, [list(column) for column in zip(*gone, strict=True)])
+
+    def fill(self, cur: Cursor, rows: Collection[Any], shard: int) -> None:
+        """Write rows whose keys are not there yet straight into the table: half the cost of `write`."""
+        if rows:
+            self._learn(cur)
+            self._copy_in(cur, self._fill, rows, shard)
+
+    def _copy_in(self, cur: Cursor, into: sql.Composed, rows: Collection[Any], shard: int) -> None:
+        extra = (shard,) if self.table.sums else ()
+        with cur.copy(into) as copy:
+            copy.set_types([self._types[c] for c in self._names])
+            for row in rows:
+                copy.write_row(self._encoded(row) + extra)
 
     def _encoded(self, row: Any) -> tuple[Any, ...]:
         values = self._values(row)

@@ -15,6 +15,7 @@ from epicrisis.errors import Unreachable
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.settings import Settings
 from epicrisis.worker import retry_one
+from schemas.chart import ResourceRetracted
 from tests.kernel_support import Desk, MemoryLog, Probe, counted, note, own_namespace, trails, wait_until
 
 pytestmark = pytest.mark.servers
@@ -109,6 +110,26 @@ def test_a_retry_replays_the_queue_in_order(
     log.add(ill, note("5"))
     one.follow()
     assert trails(cluster, probe) == {ill: ("0;boom;2;3;4;5;", False)}
+
+
+def test_what_comes_behind_a_failed_event_does_not_move_past_it(
+    cluster: Settings, log: MemoryLog, probe: Probe, desk: Callable[..., Desk]
+) -> None:
+    """Even where it touches nothing: a position past the failed event would call it known, and drop it at the retry."""
+    ill, well = uuid4(), uuid4()
+    probe.broken.add("boom")
+    log.add(ill, note("0"))
+    log.add(ill, note("boom"))
+    nothing = ResourceRetracted(resource_type="Observation", resource_id="o", resource_version=1, resource=b"")
+    log.add(ill, nothing)
+    log.add(well, nothing)
+    log.add(ill, note("3"))
+    one = desk(probe)
+    one.follow()
+    assert [seq for _, seq, _ in queue(cluster, probe)] == [2, 3, 4]
+    probe.broken.clear()
+    assert retry(one, ill) == 0
+    assert trails(cluster, probe) == {ill: ("0;boom;3;", False)}
 
 
 def test_a_retry_stops_at_the_next_failure_and_says_why(
