@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -114,6 +115,7 @@ def worker(settings: Settings, names: Sequence[str] = ()) -> Worker:
         missing=missing(settings),
         group=_group(names),
         following=following,
+        applier=ThreadPoolExecutor(1, "apply"),
     )
 
 

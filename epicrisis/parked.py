@@ -126,7 +126,8 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
             key, value, *_ = _set_aside(cur, settings, partition, offset)
             unseal = decoder(settings)
             try:
-                (item,) = unseal.bodies([unseal.envelope(partition, offset, key or b"", value or b"")])
+                item = unseal.envelope(partition, offset, key or b"", value or b"")
+                unseal.bodies([item])
             except Poison as poison:
                 raise EpicrisisError(
                     f"the record at partition {partition}, offset {offset} still cannot be read ({poison.reason}): "

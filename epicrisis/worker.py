@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from concurrent.futures import Executor, Future, wait
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -61,8 +62,8 @@ class Decoder:
         self._consumers = consumers
         self._needed: dict[str, bool] = {}
 
-    def envelope(self, partition: int, offset: int, key: bytes | None, value: bytes) -> tuple[Delivered, Sealed]:
-        """The event without its body, and what its body is sealed in.
+    def envelope(self, partition: int, offset: int, key: bytes | None, value: bytes) -> Delivered:
+        """The event, its body still sealed.
 
         Raises
         ------
@@ -72,25 +73,26 @@ class Decoder:
         sealed = self._codec.open(value)
         if key is not None and key != sealed.meta.subject.bytes:
             raise Poison("the record's key is not its subject", reason="wrong_key")
-        return Delivered(partition, offset, sealed.meta, value), sealed
+        return Delivered(partition, offset, sealed.meta, value, sealed.body)
 
-    def bodies(self, opened: Sequence[tuple[Delivered, Sealed]]) -> list[Delivered]:
-        """Unseal the bodies that are needed; what cannot be unsealed carries its problem."""
-        needed = [pair for pair in opened if self._needs(pair[0].meta.type)]
-        keys = self._keys.by_ids({item.meta.key for item, _ in needed if item.meta.key is not None})
-        for item, sealed in needed:
+    def bodies(self, items: Iterable[Delivered]) -> None:
+        """Unseal the bodies that are needed, their facts only; what cannot be unsealed carries its problem."""
+        needed = [item for item in items if self._needs(item.meta.type)]
+        keys = self._keys.by_ids({item.meta.key for item in needed if item.meta.key is not None})
+        for item in needed:
             key = keys.get(item.meta.key) if item.meta.key else None
             try:
                 if key is None:
                     raise KeyLost("the key of this subject is gone")
-                item.body = self._codec.unseal(sealed, key)
+                item.body = self._codec.unseal(Sealed(item.meta, item.sealed), key, facts=True)
             except Poison as problem:
                 item.problem = problem
-        return [item for item, _ in opened]
 
     def one(self, partition: int, offset: int, value: bytes) -> Delivered:
         """One event, for retries."""
-        return self.bodies([self.envelope(partition, offset, None, value)])[0]
+        item = self.envelope(partition, offset, None, value)
+        self.bodies([item])
+        return item
 
     def _needs(self, event_type: str) -> bool:
         needs = self._needed.get(event_type)
@@ -99,8 +101,31 @@ class Decoder:
         return needs
 
 
+class Batch(NamedTuple):
+    """What was read at once: the events, what is no event with the reason, and where each partition goes on."""
+
+    items: list[Delivered]
+    aside: list[tuple[Any, str]]
+    upto: dict[int, int]
+
+
+class Inline(Executor):
+    """Applies each batch on the spot, in the thread that reads."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 class Worker:
-    """One worker process: `run` until `stop`. ``connect`` makes its Kafka consumer, by default `kafka_consumer`.
+    """One worker process: `run` until `stop`.
+
+    ``connect`` makes its Kafka consumer, by default `kafka_consumer`. ``applier`` has one thread at most: there a batch
+    is applied while the next one is read, so that neither processor nor database waits for the other.
 
     Where ``following`` is given, it says whom to follow the log for, instead of ``consumers``: generations come and go.
     """
@@ -119,6 +144,7 @@ class Worker:
         stop: Signal | None = None,
         clock: Callable[[], float] = time.monotonic,
         following: Callable[[], Sequence[Consumer]] | None = None,
+        applier: Executor | None = None,
     ) -> None:
         self._consumers = list(consumers)
         self._following = following
@@ -129,6 +155,8 @@ class Worker:
         self._on_batch = on_batch
         self._connect = connect or (lambda: kafka_consumer(settings, group))
         self._clock = clock
+        self._applier = applier or Inline()
+        self._applying: Future[None] | None = None
         self._topic = settings.topic()
         self._stop: Signal = stop or threading.Event()
         self._held = Held({})
@@ -176,11 +204,16 @@ class Worker:
                 records = [
                     r for some in polled.values() for r in some if (self._names[0], r.partition) in self._held.at
                 ]
-                if records:
-                    self._batch(records)
+                batch = self._read(records) if records else None
+                self._settle()
+                if batch:
+                    self._applying = self._applier.submit(self._apply, batch)
                 self._heal()
                 self._look(consumer)
+            self._settle()
         finally:
+            self._finish()
+            self._applying = None
             self._held = Held({})
             consumer.close(autocommit=False)
 
@@ -189,6 +222,7 @@ class Worker:
         numbers = list(partitions)
         if not numbers:
             return
+        self._finish()
         if self._following is not None:
             self._consumers = list(self._following())
         with self._store.transaction() as at:
@@ -203,28 +237,43 @@ class Worker:
         if self._following is None or self._clock() < self._look_at:
             return
         self._look_at = self._clock() + LOOK_SECONDS
+        self._settle()
         if [c.name for c in self._following()] != self._names:
             partitions = sorted({partition for _, partition in self._held.at})
             self._held = Held({})
             self.assigned(consumer, partitions)
 
     def revoked(self, partitions: Iterable[int]) -> None:
-        """The group took partitions away."""
+        """The group took partitions away: the batch that is being applied is the last of them."""
+        self._finish()
         self._held.drop(list(partitions))
 
-    def _batch(self, records: Sequence[Any]) -> None:
-        upto: dict[int, int] = {}
-        opened: list[tuple[Delivered, Sealed]] = []
-        aside: list[tuple[Any, str]] = []
+    def _finish(self) -> None:
+        """Wait for the batch that is being applied, however it ends: `_settle` says how."""
+        if self._applying is not None:
+            wait([self._applying])
+
+    def _settle(self) -> None:
+        """The same, and raise what it raised."""
+        applying, self._applying = self._applying, None
+        if applying is not None:
+            applying.result()
+
+    def _read(self, records: Sequence[Any]) -> Batch:
+        batch = Batch([], [], {})
         for record in records:
-            upto[record.partition] = record.offset + 1
+            batch.upto[record.partition] = record.offset + 1
             try:
-                opened.append(
+                batch.items.append(
                     self._decoder.envelope(record.partition, record.offset, record.key or b"", record.value or b"")
                 )
             except Poison as poison:
-                aside.append((record, poison.reason))
-        items = self._decoder.bodies(opened)
+                batch.aside.append((record, poison.reason))
+        self._decoder.bodies(batch.items)
+        return batch
+
+    def _apply(self, batch: Batch) -> None:
+        items, aside, upto = batch
         with self._store.transaction() as at:
             parked = run_batch(at, self._consumers, items, self._held, upto)
             for record, reason in aside:
@@ -248,6 +297,7 @@ class Worker:
         """Subjects that wait for a missing event: fetch it from the journal, apply the queue."""
         if self._clock() < self._heal_at:
             return
+        self._settle()
         self._heal_at = self._clock() + HEAL_SECONDS
         partitions = sorted({partition for _, partition in self._held.at})
         with self._store.transaction() as at:

@@ -6,12 +6,13 @@ one form per value, and nothing is allocated before its length was checked.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from epicrisis.event import fields_of, is_record
 
@@ -21,14 +22,35 @@ Read = Callable[[bytes, int], tuple[Any, int]]
 """Of the bytes and a position: the value that begins there, and where it ends."""
 
 
+class Leaf(NamedTuple):
+    """A field of a class or of a record nested in it: ``path`` leads there, ``kind`` is its type."""
+
+    path: tuple[str, ...]
+    kind: Any
+
+    @property
+    def name(self) -> str:
+        return "__".join(self.path)
+
+
+def leaves(cls: type[Any], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """All fields, in the order of the wire, those of nested records in their place."""
+    hints = typing.get_type_hints(cls)
+    for name in fields_of(cls):
+        kind, here = hints[name], (*path, name)
+        if is_record(kind):
+            yield from leaves(kind, here)
+        else:
+            yield Leaf(here, kind)
+
+
 def reader(cls: type[Any]) -> Read:
-    """How the fields of a record are read: the list of their values, in order; nested records are objects already.
+    """How a record is read: the list of its leaves' values, in order.
 
     It raises ValueError, IndexError or OverflowError where the bytes are not such a record. Where they end too early,
     the position returned may also lie behind their end.
     """
-    hints = typing.get_type_hints(cls)
-    steps = [None if hints[name] is str else _reader(hints[name]) for name in fields_of(cls)]
+    steps = [None if leaf.kind is str else _reader(leaf.kind) for leaf in leaves(cls)]
 
     def read(data: bytes, at: int) -> tuple[list[Any], int]:
         values: list[Any] = []
@@ -45,6 +67,21 @@ def reader(cls: type[Any]) -> Read:
     return read
 
 
+def maker(cls: type[Any]) -> Callable[[Sequence[Any]], Any]:
+    """How an object is made of its leaves' values: one call written out, as dataclasses write theirs."""
+    number = itertools.count()
+    classes: dict[str, Any] = {}
+
+    def call(kind: type[Any]) -> str:
+        hints, name = typing.get_type_hints(kind), f"c{len(classes)}"
+        classes[name] = kind
+        given = (call(hints[f]) if is_record(hints[f]) else f"v[{next(number)}]" for f in fields_of(kind))
+        return f"{name}({', '.join(f'{f}={text}' for f, text in zip(fields_of(kind), given, strict=True))})"
+
+    made: Callable[[Sequence[Any]], Any] = eval(f"lambda v: {call(cls)}", classes)  # noqa: S307  # our own classes' fields
+    return made
+
+
 def _reader(kind: Any) -> Read:
     if (inner := optional(kind)) is not None:
         return _maybe(_reader(inner))
@@ -54,11 +91,11 @@ def _reader(kind: Any) -> Read:
 
 
 def _record(cls: type[Any]) -> Read:
-    fields, names = reader(cls), fields_of(cls)
+    fields, make = reader(cls), maker(cls)
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
         values, at = fields(data, at)
-        return cls(**dict(zip(names, values, strict=True))), at
+        return make(values), at
 
     return read
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
-from epicrisis.codec.avro import Read
+from epicrisis.codec.avro import Read, leaves
 from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import MAX_VALUE, Envelopes
@@ -112,9 +112,8 @@ class Codec:
             if plan.steps:
                 avro, layout = plan.lift(avro, layout, meta), VERBATIM
             values, end = plan.read(avro, 0)
-            fields = dict(zip(plan.names, values, strict=True))
-            _restore(fields, plan.ids, layout, meta, facts)
-            body = plan.cls(**fields)
+            _restore(values, plan.resource, plan.places, layout, meta, facts)
+            body = plan.make(values)
         except Exception:
             raise Poison(f"the body is not {meta.type} v{meta.version}: report this release", "bad_body") from None
         if end != len(avro):
@@ -124,16 +123,19 @@ class Codec:
     def _plan(self, type: str, version: int) -> _Plan:
         release = self.catalogue.writer(type, version)
         kind = self.catalogue.kinds[type]
+        names = [leaf.name for leaf in leaves(kind.shape.cls)]
+        ids = _ids(kind.shape.cls)
         plan = _Plan(
             flat=kind.shape.flat,
             dump=kind.shape.dump,
             read=kind.shape.read,
-            cls=kind.shape.cls,
-            names=fields_of(kind.shape.cls),
+            make=kind.shape.make,
+            resource=names.index(RESOURCE) if RESOURCE in names else None,
+            places=tuple(names.index(name) for name in ids),
             context=body_context(version, type),
             written=release.compiled,
             newest=kind.releases[kind.newest].compiled,
-            ids=_ids(kind.shape.cls),
+            ids=ids,
             steps=tuple(kind.upcasts[step] for step in range(version, kind.newest)),
         )
         self._plans[type, version] = plan
@@ -156,15 +158,15 @@ def _shorten(body: dict[str, Any], ids: Sequence[str], meta: Meta) -> int:
     return layout
 
 
-def _restore(body: dict[str, Any], ids: Sequence[str], layout: int, meta: Meta, facts: bool = False) -> None:
-    """Put it back; with ``facts``, `PRESENT` instead of the resource."""
-    raw = body.get(RESOURCE)
+def _restore(body: Any, resource: Any, ids: Sequence[Any], layout: int, meta: Meta, facts: bool = False) -> None:
+    """Put it back, into a dict or a list, at these names or places; with ``facts``, `PRESENT` for the resource."""
+    raw = None if resource is None else body[resource]
     if facts and raw:
-        body[RESOURCE], raw = PRESENT, None
+        body[resource], raw = PRESENT, None
     if layout == VERBATIM:
         return
     if raw:
-        body[RESOURCE] = unpack(raw, layout, _known(meta))
+        body[resource] = unpack(raw, layout, _known(meta))
     for name in ids:
         if body[name] == _OWN:
             body[name] = _own(meta)
@@ -192,8 +194,9 @@ class _Plan:
     flat: Any
     dump: Callable[[Any], dict[str, Any]]
     read: Read
-    cls: Any
-    names: tuple[str, ...]
+    make: Callable[[Sequence[Any]], Any]
+    resource: int | None
+    places: tuple[int, ...]
     context: bytes
     written: Any
     newest: Any
@@ -206,7 +209,7 @@ class _Plan:
         body: Any = schemaless_reader(source, self.written, None)
         if source.tell() != len(avro):
             raise ValueError("bytes follow the body")
-        _restore(body, [name for name in body if name.endswith("_id")], layout, meta)
+        _restore(body, RESOURCE if RESOURCE in body else None, [n for n in body if n.endswith("_id")], layout, meta)
         for step in self.steps:
             body = step(body)
         schemaless_writer(out, self.newest, body)

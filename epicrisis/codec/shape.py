@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
@@ -21,7 +21,7 @@ from typing import Any
 
 from fastavro.schema import parse_schema
 
-from epicrisis.codec.avro import EPOCH, Read, items, optional, reader
+from epicrisis.codec.avro import EPOCH, Read, items, leaves, maker, optional, reader
 from epicrisis.event import NOTHING, default_of, fields_of, is_record
 
 PRIMITIVES: dict[Any, str] = {str: "string", bytes: "bytes", int: "long", bool: "boolean", float: "double"}
@@ -41,7 +41,8 @@ class Shape:
 
     ``schema`` is what is published. ``flat`` is the same on the wire, without logical types, and with the fields of
     nested records in their place (``code__system``): Avro writes a record as its fields and nothing else, and one
-    dict is faster than three. ``dump`` makes flat data of an object, ``read`` the values of its fields of Avro.
+    dict is faster than three. ``dump`` makes flat data of an object, ``read`` the leaves' values of Avro, ``make``
+    an object of these.
     """
 
     cls: type[Any]
@@ -49,6 +50,7 @@ class Shape:
     flat: Any
     dump: Convert
     read: Read
+    make: Callable[[Sequence[Any]], Any]
 
 
 @cache
@@ -62,7 +64,7 @@ def shape(cls: Any) -> Shape:
     """
     if hasattr(cls, "__post_init__"):
         raise TypeError(f"{cls.__name__}: an event is what was said, so its class has no __post_init__")
-    return Shape(cls, schema_of(cls, set()), parse_schema(_flat(cls, set())), _dump(cls), reader(cls))
+    return Shape(cls, schema_of(cls, set()), parse_schema(_flat(cls, set())), _dump(cls), reader(cls), maker(cls))
 
 
 def record_name(cls: type[Any]) -> str:
@@ -124,29 +126,6 @@ def _json(value: Any) -> Any:
             return value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Leaf:
-    """A field of the class or of a record nested in it: ``path`` leads there, ``kind`` is its type."""
-
-    path: tuple[str, ...]
-    kind: Any
-
-    @property
-    def name(self) -> str:
-        return "__".join(self.path)
-
-
-def _leaves(cls: type[Any], path: tuple[str, ...] = ()) -> Iterator[_Leaf]:
-    """All fields, in the order of the wire, those of nested records in their place."""
-    hints = typing.get_type_hints(cls)
-    for name in fields_of(cls):
-        kind, here = hints[name], (*path, name)
-        if is_record(kind):
-            yield from _leaves(kind, here)
-        else:
-            yield _Leaf(here, kind)
-
-
 def _flat(cls: type[Any], named: set[str]) -> Any:
     name = record_name(cls)
     if name in named:
@@ -155,7 +134,7 @@ def _flat(cls: type[Any], named: set[str]) -> Any:
     return {
         "type": "record",
         "name": name,
-        "fields": [{"name": leaf.name, "type": _flat_type(leaf.kind, named)} for leaf in _leaves(cls)],
+        "fields": [{"name": leaf.name, "type": _flat_type(leaf.kind, named)} for leaf in leaves(cls)],
     }
 
 
@@ -190,11 +169,11 @@ def _each(convert: Convert | None) -> Convert:
 
 
 def _dump(cls: type[Any]) -> Convert:
-    leaves = list(_leaves(cls))
-    names = tuple(leaf.name for leaf in leaves)
-    paths = [".".join(leaf.path) for leaf in leaves]
+    found = list(leaves(cls))
+    names = tuple(leaf.name for leaf in found)
+    paths = [".".join(leaf.path) for leaf in found]
     get: Convert = attrgetter(*paths) if len(paths) > 1 else lambda value: (getattr(value, paths[0]),)
-    converters = [(leaf.name, convert) for leaf in leaves if (convert := _converter(leaf.kind)) is not None]
+    converters = [(leaf.name, convert) for leaf in found if (convert := _converter(leaf.kind)) is not None]
 
     def dump(value: Any) -> dict[str, Any]:
         flat = dict(zip(names, get(value), strict=True))

@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from epicrisis.errors import Poison
 from epicrisis.event import Meta
 from epicrisis.projecting.store import Transaction
 
 
-@dataclass(slots=True)
-class Delivered:
-    """One event at its place in the log. ``body`` is None where nobody needs it; ``problem`` says why it can't be
-    read.
+class Delivered(msgspec.Struct, gc=False):
+    """One event at its place in the log. ``sealed`` is its body as it came, ``body`` None where nobody needs it;
+    ``problem`` says why it can't be read.
     """
 
     partition: int
     offset: int
     meta: Meta
     value: bytes
+    sealed: bytes = b""
     body: Any = None
     problem: Poison | None = None
 
