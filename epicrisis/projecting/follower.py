@@ -50,8 +50,8 @@ class ProjectionFollower:
         return self._fold(delivered, self._planned(delivered), rows, counts)
 
     def _planned(self, delivered: Sequence[Delivered]) -> list[tuple[Delivered, list[Step] | Failure]]:
-        touches = self.projection.touches
-        return [(item, self._plan(item)) for item in delivered if touches(item.meta.type)]
+        touched = {type_ for type_ in {item.meta.type for item in delivered} if self.projection.touches(type_)}
+        return [(item, self._plan(item)) for item in delivered if item.meta.type in touched]
 
     def _plan(self, item: Delivered) -> list[Step] | Failure:
         if item.problem is not None and self.needs_body(item.meta.type):
