@@ -281,7 +281,7 @@ class Desk:
 
     def deliver(self, records: Iterable[Record]) -> None:
         """One batch."""
-        self.worker._batch(list(records))
+        self.worker._apply(self.worker._read(list(records)))
 
     def follow(self, batch: int = 100) -> None:
         """Take the partition and read to its end."""
