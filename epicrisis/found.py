@@ -44,6 +44,12 @@ def text_of(package: str, name: str) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
+def sql_of(projection: Projection) -> tuple[str, str | None]:
+    """A projection's ``tables.sql`` and, where it has one, its ``reads.sql``."""
+    package = f"projections.{projection.name}"
+    return text_of(package, "tables.sql") or "", text_of(package, "reads.sql")
+
+
 def _folders(package: str) -> list[str]:
     found = importlib.import_module(package)
     return sorted(m.name for m in pkgutil.iter_modules(found.__path__) if m.ispkg)

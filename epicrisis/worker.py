@@ -127,7 +127,8 @@ class Worker:
     ``connect`` makes its Kafka consumer, by default `kafka_consumer`. ``applier`` has one thread at most: there a batch
     is applied while the next one is read, so that neither processor nor database waits for the other.
 
-    Where ``following`` is given, it says whom to follow the log for, instead of ``consumers``: generations come and go.
+    Where ``following`` is given, it says in a transaction of the store whom to follow the log for, instead of
+    ``consumers``: generations come and go.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Worker:
         connect: Callable[[], Any] | None = None,
         stop: Signal | None = None,
         clock: Callable[[], float] = time.monotonic,
-        following: Callable[[], Sequence[Consumer]] | None = None,
+        following: Callable[[Any], Sequence[Consumer]] | None = None,
         applier: Executor | None = None,
     ) -> None:
         self._consumers = list(consumers)
@@ -223,9 +224,9 @@ class Worker:
         if not numbers:
             return
         self._finish()
-        if self._following is not None:
-            self._consumers = list(self._following())
         with self._store.transaction() as at:
+            if self._following is not None:
+                self._consumers = list(self._following(at))
             taken = Held.take(at, self._names, numbers)
         self._held.at.update(taken.at)
         for number in numbers:
@@ -238,7 +239,9 @@ class Worker:
             return
         self._look_at = self._clock() + LOOK_SECONDS
         self._settle()
-        if [c.name for c in self._following()] != self._names:
+        with self._store.transaction() as at:
+            now = [c.name for c in self._following(at)]
+        if now != self._names:
             partitions = sorted({partition for _, partition in self._held.at})
             self._held = Held({})
             self.assigned(consumer, partitions)

@@ -210,7 +210,7 @@ class Probe:
         self.projection.on(ResourceRecorded, Trail)(self._trail)
         self.projection.count(ResourceRecorded, Count)(lambda event, meta: [Count(clinic=meta.clinic, events=1)])
         name = self.projection.name
-        tables = (
+        self.tables = (
             f"CREATE TABLE {name} (subject uuid PRIMARY KEY, trail text NOT NULL,"
             " number bigint NOT NULL CHECK (number < 1000000),"
             " small smallint NOT NULL, whole integer NOT NULL, several integer[] NOT NULL);"
@@ -221,7 +221,7 @@ class Probe:
             create_projection(
                 connection,
                 self.projection,
-                tables=tables,
+                tables=self.tables,
                 reads=None,
                 roles=postgres.roles_of(settings),
             )

@@ -38,7 +38,11 @@ def generations(cur: psycopg.Cursor[Any], projection: str | None = None) -> list
 
 
 def followed(cur: psycopg.Cursor[Any], projections: Iterable[Projection]) -> list[Projection]:
-    """What workers that have the code of these projections follow: each of their generations that is filled."""
+    """What workers that have the code of these projections follow: each of their generations that is filled.
+
+    Until the end of the transaction none of them goes.
+    """
+    cur.execute(_SQL["looking"])
     code = {projection.name: projection for projection in projections}
     return [
         code[g.projection].in_schema(g.schema)

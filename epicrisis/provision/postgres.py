@@ -10,7 +10,7 @@ from psycopg import sql
 
 from epicrisis.codec.fingerprint import remember
 from epicrisis.errors import SettingsError
-from epicrisis.found import projections, services, text_of
+from epicrisis.found import projections, services, sql_of
 from epicrisis.projecting.ddl import Roles, create_projection, create_views, show
 from epicrisis.projecting.generations import LIVE, generations, register
 from epicrisis.projection import Projection, Scope
@@ -128,9 +128,8 @@ def _projections(connection: psycopg.Connection[Any], roles: Roles) -> list[str]
         known = generations(cur)
         for projection in projections().values():
             own = [g for g in known if g.projection == projection.name]
-            package = f"projections.{projection.name}"
-            tables, reads = text_of(package, "tables.sql") or "", text_of(package, "reads.sql")
-            older = not own and f"{package}/{projection.version}" in done
+            tables, reads = sql_of(projection)
+            older = not own and f"projections.{projection.name}/{projection.version}" in done
             if older:
                 _adopt(connection, projection, roles)
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(roles.rebuilder)))

@@ -94,6 +94,9 @@ SELECT schema, projection, version, state, begun_at, filled_at, swapped_at FROM 
 WHERE %(projection)s::text IS NULL OR projection = %(projection)s
 ORDER BY projection, swapped_at DESC NULLS FIRST, begun_at DESC
 
+-- looking: until the end of the transaction no generation goes
+SELECT pg_advisory_xact_lock_shared(hashtext('projection.generation'))
+
 -- register: a new generation
 INSERT INTO projection.generation (schema, projection, version, state, filled_at, swapped_at)
 VALUES (%(schema)s, %(projection)s, %(version)s, %(state)s,
