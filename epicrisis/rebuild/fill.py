@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from epicrisis.codec import Codec, KeyStore, Sealed
+from epicrisis.codec import Codec, KeyStore
 from epicrisis.database import Database
 from epicrisis.projecting.batch import UNWRITABLE
 from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
@@ -204,22 +204,24 @@ class Filler:
             "COPY (SELECT value FROM ledger.event WHERE slice BETWEEN {} AND {} ORDER BY subject, n) "
             "TO STDOUT (FORMAT BINARY)"
         ).format(sql.Literal(part.first), sql.Literal(part.last))
-        envelope, opened = self._decoder.envelope, list[tuple[Delivered, Sealed]]()
+        envelope, items = self._decoder.envelope, list[Delivered]()
         subject: UUID | None = None
         partition = 0
         with cur.copy(query) as copy:
             copy.set_types(["bytea"])
             for (value,) in copy.rows():
-                item, sealed = envelope(partition, FROM_THE_LEDGER, None, value)
+                item = envelope(partition, FROM_THE_LEDGER, None, value)
                 if item.meta.subject != subject:
-                    if len(opened) >= chunk:
-                        yield self._decoder.bodies(opened)
-                        opened = []
+                    if len(items) >= chunk:
+                        self._decoder.bodies(items)
+                        yield items
+                        items = []
                     subject = item.meta.subject
                     partition = item.partition = partition_of(slice_of(subject), self._partitions)
-                opened.append((item, sealed))
-        if opened:
-            yield self._decoder.bodies(opened)
+                items.append(item)
+        if items:
+            self._decoder.bodies(items)
+            yield items
 
     def close(self) -> None:
         """Give the connections back."""
