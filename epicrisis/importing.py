@@ -16,6 +16,7 @@ from epicrisis.fhir.limits import Limits
 from epicrisis.fhir.read import Document, open_documents
 from epicrisis.fhir.values import absent
 from epicrisis.intake import Intake, Receipt
+from epicrisis.intake.check import check
 
 DOOR = "file"
 AHEAD = 4
@@ -181,7 +182,7 @@ def _documents(path: Path, gate: Gate, limits: Limits | None) -> Iterator[_Ready
         for document in open_documents(path, limits):
             place = str(path) + document.place.removeprefix(path.name)
             try:
-                yield _Ready(place, document, gate.check(document.raw))
+                yield _Ready(place, document, check(gate, document.raw))
             except Refused as problem:
                 yield _Ready(place, why=str(problem))
     except Malformed as problem:  # it names the file, and the line where there is one

@@ -5,8 +5,10 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
@@ -16,7 +18,7 @@ from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import MAX_VALUE, Envelopes
 from epicrisis.codec.keys import DataKey
-from epicrisis.codec.layout import COMPACT, VERBATIM, pack, unpack
+from epicrisis.codec.layout import COMPACT, VERBATIM, Unindented, pack, unpack
 from epicrisis.codec.sealing import body_context, seal, unseal
 from epicrisis.errors import Poison, Refused, UnknownSchema
 from epicrisis.event import Meta, fields_of
@@ -51,7 +53,7 @@ class Codec:
         self._envelopes = Envelopes(catalogue.envelope)
         self._plans: dict[tuple[str, int], _Plan] = {}
 
-    def encode(self, meta: Meta, body: object, key: DataKey) -> bytes:
+    def encode(self, meta: Meta, body: Any, key: DataKey) -> bytes:
         """The final record value of an event: what the journal stores and the relay sends.
 
         The envelope's ``key`` is ``key.id``, whatever ``meta.key`` says. Costs about 20 µs for an average event.
@@ -66,11 +68,9 @@ class Codec:
         plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
         if plan.steps:
             raise UnknownSchema(f"{meta.type} is not written as v{meta.version} any more: take the class's version")
-        flat = plan.dump(body)
-        layout = _shorten(flat, plan.ids, meta)
-        out = BytesIO()
-        schemaless_writer(out, plan.flat, flat)
-        frame = _BYTE[layout] + self.dictionaries.compress(out.getvalue(), meta.stream.partition("/")[0])
+        values = plan.leaves(body)
+        layout = _shorten(values, plan, meta)
+        frame = _BYTE[layout] + self.dictionaries.compress(plan.write(values), meta.stream.partition("/")[0])
         id, subject = meta.id.bytes, meta.subject.bytes
         sealed = seal(frame, key, id + subject + plan.context)
         value = self._envelopes.write(meta, id, subject, key.id_bytes, sealed)
@@ -90,10 +90,11 @@ class Codec:
         """
         return Sealed(*self._envelopes.read(value))
 
-    def unseal(self, sealed: Sealed, key: DataKey, *, facts: bool = False) -> Any:
+    def unseal(self, sealed: Sealed, key: DataKey, *, facts: bool = False, indented: bool = True) -> Any:
         """The event body: an object of the newest class, lifted if it was written with an older schema.
 
-        With ``facts`` its resource is `PRESENT` or empty, which costs half: read models need no more.
+        With ``facts`` its resource is `PRESENT` or empty, which costs half: read models need no more. Without
+        ``indented``, a resource that was sent indented comes as `Unindented`: deciders compare it with what comes in.
 
         Raises
         ------
@@ -108,11 +109,16 @@ class Codec:
         plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
         frame = unseal(sealed.body, key, meta.id.bytes + meta.subject.bytes + plan.context)
         layout, avro = frame[0] if frame else COMPACT, self.dictionaries.decompress(frame[1:])
+        left_out = COMPACT
+        if not indented and layout != VERBATIM:
+            layout, left_out = COMPACT, layout
         try:
             if plan.steps:
                 avro, layout = plan.lift(avro, layout, meta), VERBATIM
             values, end = plan.read(avro, 0)
             _restore(values, plan.resource, plan.places, layout, meta, facts)
+            if left_out != COMPACT and plan.resource is not None and values[plan.resource]:
+                values[plan.resource] = Unindented.of(values[plan.resource], left_out)
             body = plan.make(values)
         except Exception:
             raise Poison(f"the body is not {meta.type} v{meta.version}: report this release", "bad_body") from None
@@ -126,8 +132,8 @@ class Codec:
         names = [leaf.name for leaf in leaves(kind.shape.cls)]
         ids = _ids(kind.shape.cls)
         plan = _Plan(
-            flat=kind.shape.flat,
-            dump=kind.shape.dump,
+            leaves=kind.shape.leaves,
+            write=kind.shape.write,
             read=kind.shape.read,
             make=kind.shape.make,
             resource=names.index(RESOURCE) if RESOURCE in names else None,
@@ -135,26 +141,24 @@ class Codec:
             context=body_context(version, type),
             written=release.compiled,
             newest=kind.releases[kind.newest].compiled,
-            ids=ids,
             steps=tuple(kind.upcasts[step] for step in range(version, kind.newest)),
         )
         self._plans[type, version] = plan
         return plan
 
 
-def _shorten(body: dict[str, Any], ids: Sequence[str], meta: Meta) -> int:
-    """Take out of a body what the envelope says already; returns the layout that `_restore` needs."""
-    subject, own = _known(meta)
-    if any(body[name] == _OWN for name in ids):
-        return VERBATIM
-    layout = COMPACT
-    if raw := body.get(RESOURCE):
-        body[RESOURCE], layout = pack(raw, (subject, own))
+def _shorten(values: list[Any], plan: _Plan, meta: Meta) -> int:
+    """Take out of a body's values what the envelope says already; returns the layout that `_restore` needs."""
+    for place in plan.places:
+        if values[place] == _OWN:
+            return VERBATIM
+    layout, own = COMPACT, _own(meta)
+    if plan.resource is not None and (raw := values[plan.resource]):
+        values[plan.resource], layout = pack(raw, (_written(meta.subject), own.encode()))
     if layout != VERBATIM:
-        text = own.decode()
-        for name in ids:
-            if body[name] == text:
-                body[name] = _OWN
+        for place in plan.places:
+            if values[place] == own:
+                values[place] = _OWN
     return layout
 
 
@@ -174,7 +178,12 @@ def _restore(body: Any, resource: Any, ids: Sequence[Any], layout: int, meta: Me
 
 def _known(meta: Meta) -> tuple[bytes, bytes]:
     """The texts that the envelope says already: the subject, and the id of the stream."""
-    return str(meta.subject).encode(), _own(meta).encode()
+    return _written(meta.subject), _own(meta).encode()
+
+
+@lru_cache(maxsize=4096)
+def _written(subject: UUID) -> bytes:
+    return str(subject).encode()
 
 
 def _own(meta: Meta) -> str:
@@ -191,8 +200,8 @@ def _ids(cls: type[Any]) -> tuple[str, ...]:
 class _Plan:
     """How bodies of one type and version are written and read."""
 
-    flat: Any
-    dump: Callable[[Any], dict[str, Any]]
+    leaves: Callable[[Any], list[Any]]
+    write: Callable[[Sequence[Any]], bytes]
     read: Read
     make: Callable[[Sequence[Any]], Any]
     resource: int | None
@@ -200,7 +209,6 @@ class _Plan:
     context: bytes
     written: Any
     newest: Any
-    ids: tuple[str, ...]
     steps: tuple[Upcast, ...]
 
     def lift(self, avro: bytes, layout: int, meta: Meta) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 
 from epicrisis.codec.avro import moment
 from epicrisis.codec.catalogue import Release
-from epicrisis.codec.shape import micros
+from epicrisis.codec.writing import long, micros, text
 from epicrisis.errors import CatalogueError, Poison, UnknownSchema
 from epicrisis.event import Meta
 
@@ -30,7 +30,6 @@ MAX_BATCH = MAX_RECORD + 512 * 1024
 """The longest batch, which is what a topic limits: one such record, and what is around it."""
 
 _MEMO = 8192  # how many values each memo keeps before it starts anew
-_SHORT = tuple(bytes([n]) for n in range(0x80))
 _NONE, _SOME = b"\x00", b"\x02"
 
 _UUID = msgspec.msgpack.Decoder(UUID)
@@ -51,31 +50,41 @@ class Envelopes:
         self._heads_read: dict[bytes, Head] = {}
         self._uuids: dict[bytes, UUID] = {}
         self._times: dict[bytes, datetime] = {}
+        # what the last value written said, and how: a message's events say the same (each replaced whole, so that
+        # threads may share it)
+        self._recorded: tuple[datetime | None, bytes] = None, b""
+        self._whence: tuple[tuple[UUID | None, ...], bytes] = (None, None, None), _NONE * 3
 
     def write(self, meta: Meta, id: bytes, subject: bytes, key: bytes, body: bytes) -> bytes:
         """The record value. ``id``, ``subject`` and ``key`` are the UUIDs' bytes; ``meta.key`` is not looked at."""
         head = (meta.type, meta.version, meta.source, meta.operator, meta.clinic)
         head_bytes = self._heads.get(head)
         if head_bytes is None:
-            head_bytes = _text(head[0]) + _long(head[1]) + _text(head[2]) + _text(head[3]) + _text(head[4])
+            head_bytes = text(head[0]) + long(head[1]) + text(head[2]) + text(head[3]) + text(head[4])
             _remember(self._heads, head, head_bytes)
-        effective = _long(micros(meta.effective))
+        moment, recorded = self._recorded
+        if moment is not meta.recorded:
+            recorded = long(micros(meta.recorded))
+            self._recorded = meta.recorded, recorded
+        whence, ids = self._whence
+        if whence[0] is not meta.message or whence[1] is not meta.correlation or whence[2] is not meta.causation:
+            whence = meta.message, meta.correlation, meta.causation
+            ids = b"".join(_NONE if id is None else _SOME + id.bytes for id in whence)
+            self._whence = whence, ids
         return b"".join(
             (
                 self._prefix,
                 id,
                 head_bytes,
                 subject,
-                _long(meta.seq),
-                _text(meta.stream),
-                effective,
-                effective if meta.recorded is meta.effective else _long(micros(meta.recorded)),
-                _NONE if meta.message is None else _SOME + meta.message.bytes,
-                _NONE if meta.correlation is None else _SOME + meta.correlation.bytes,
-                _NONE if meta.causation is None else _SOME + meta.causation.bytes,
+                long(meta.seq),
+                text(meta.stream),
+                recorded if meta.effective is meta.recorded else long(micros(meta.effective)),
+                recorded,
+                ids,
                 _SOME,
                 key,
-                _long(len(body)),
+                long(len(body)),
                 body,
             )
         )
@@ -200,31 +209,6 @@ def _remember(memo: dict[K, V], key: K, value: V) -> None:
     if len(memo) >= _MEMO:
         memo.clear()
     memo[key] = value
-
-
-def _long(number: int) -> bytes:
-    """Avro's long: zigzag, then seven bits a byte, lowest first."""
-    rest = number << 1 if number >= 0 else ~(number << 1)
-    if rest < 0x80:
-        return _SHORT[rest]
-    if 0x1FFFFFFFFFFFF < rest < 0x100000000000000:  # 8 bytes: every time after 1978, all seven shifts in three steps
-        rest = rest & 0xFFFFFFF | (rest & 0xFFFFFFF0000000) << 4
-        rest = rest & 0x3FFF00003FFF | (rest & 0xFFFC0000FFFC000) << 2
-        rest = rest & 0x7F007F007F007F | (rest & 0x3F803F803F803F80) << 1
-        return (rest | 0x80808080808080).to_bytes(8, "little")
-    if rest >> 64:
-        raise OverflowError("a number of an envelope has at most 64 bits")
-    made = bytearray()
-    while rest > 0x7F:
-        made.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    made.append(rest)
-    return bytes(made)
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode()
-    return _long(len(raw)) + raw
 
 
 def _read_long(value: bytes, at: int) -> tuple[int, int]:

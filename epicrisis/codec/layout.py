@@ -19,11 +19,44 @@ _MARKS = (b"\x00", b"\x01")
 """What stands for the texts that are known: control characters, which no JSON text has."""
 
 
+class Unindented(bytes):
+    """A resource without its indentation, which is proven to come back: ``layout`` says how."""
+
+    layout: int
+
+    @classmethod
+    def of(cls, compact: bytes, layout: int) -> Unindented:
+        made = cls(compact)
+        made.layout = layout
+        return made
+
+
+def unindent(raw: bytes) -> tuple[bytes, int]:
+    """A whole text without its indentation, and the blanks a level of it; as it is, and 0, where that is not proven to
+    come back.
+    """
+    head = raw[2:10]
+    unit = len(head) - len(head.lstrip(b" "))
+    if not raw.startswith(b"{\n") or unit not in _UNITS:
+        return raw, 0
+    try:
+        compact = reformat(raw, indent=-1)
+        same = reformat(compact, indent=unit) == raw
+    except (ValueError, RecursionError):
+        return raw, 0
+    return (compact, unit) if same else (raw, 0)
+
+
+def layout_at(unit: int, level: int) -> int:
+    """The layout of what stands at this level of a text that is indented by so many blanks a level."""
+    return _UNITS[unit] + unit * level
+
+
 def pack(raw: bytes, known: Sequence[bytes]) -> tuple[bytes, int]:
     """The bytes to keep, and their layout, a byte. ``known``: up to two texts that `unpack` will be given again."""
     if any(mark in raw for mark in _MARKS):
         return raw, VERBATIM
-    kept, layout = _compact(raw)
+    kept, layout = (raw, raw.layout) if isinstance(raw, Unindented) else _compact(raw)
     for mark, text in zip(_MARKS, known, strict=False):
         kept = kept.replace(text, mark)
     return kept, layout

@@ -46,12 +46,13 @@ class Entry(Struct, gc=False):
 
 
 class Checked(Struct, gc=False):
-    """What passed the gate. `raw` is what was sent, byte for byte."""
+    """What passed the gate. `raw` is what was checked; `layout` what its entries' bytes lack of what was sent."""
 
     resource_type: str
     raw: bytes
     parsed: Any  # as in Entry
     entries: list[Entry]
+    layout: int | None = None
 
 
 class _Head(Struct):
@@ -76,7 +77,7 @@ class Gate:
     """Checks FHIR R4 JSON. `checks` are an operator's own, run after the gate's, on each resource."""
 
     def __init__(self, limits: Limits | None = None, checks: Sequence[Check] = ()) -> None:
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._checks = tuple(checks)
         self._kinds: dict[bytes, _Kind] = {}
         self._scratch = bytearray()
@@ -114,8 +115,8 @@ class Gate:
         return key
 
     def _type_of_anything(self, raw: bytes) -> bytes:
-        if len(raw) > self._limits.bundle:
-            raise Fault("too-large", str(self._limits.bundle))
+        if len(raw) > self.limits.bundle:
+            raise Fault("too-large", str(self.limits.bundle))
         if raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
             raise Fault("bom")
         head = _guarded(_head, raw)
@@ -132,31 +133,31 @@ class Gate:
 
     def _resource(self, raw: bytes, key: bytes, level: int, inside: _Inside) -> Any:
         """Check one resource whose type is known; its Struct."""
-        if len(raw) > self._limits.resource:
-            raise Fault("too-large", str(self._limits.resource))
+        parsed, sure = self._parsed(raw, key, level, inside)
+        if not sure:
+            self._nothing_dropped(parsed, raw)
+        return parsed
+
+    def _parsed(self, raw: bytes, key: bytes, level: int, inside: _Inside) -> tuple[Any, bool]:
+        """The same without the look for what the decoder drops; and whether it is sure that nothing was."""
+        if len(raw) > self.limits.resource:
+            raise Fault("too-large", str(self.limits.resource))
         decode, is_parameters, has_contained = self._kinds[key]
-        if b"_" in raw and b'"_' in raw:
-            parsed = self._full(raw, key)
-        else:
-            try:
-                parsed = decode(raw)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                # a null beside a `_field` written with an escape is legal: the full family decides
-                if not isinstance(error, msgspec.ValidationError) or (b"null" not in raw and b"\\u005" not in raw):
-                    raise _fault(error, raw) from None
-                parsed = self._full(raw, key)
-            else:
-                self._nothing_dropped(parsed, raw)
+        exactly = False
+        try:
+            parsed = decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            # a `_field`, or a null beside one, perhaps written with an escape: the full family decides
+            exactly = b'"_' in raw or b"null" in raw or b"\\u005" in raw
+            if not exactly or not isinstance(error, msgspec.ValidationError):
+                raise _fault(error, raw) from None
+            parsed = _guarded(structs.full().decoder(key.decode()), raw)
+            _exact(raw)
         if is_parameters:
             self._parameters(parsed.parameter, level, ".parameter")
         elif has_contained and (parsed.contained is not UNSET or b"#" in raw):
             self._contained(raw, parsed, level, inside)
-        return parsed
-
-    def _full(self, raw: bytes, key: bytes) -> Any:
-        parsed = _guarded(structs.full().decoder(key.decode()), raw)
-        _exact(raw)
-        return parsed
+        return parsed, exactly
 
     def _inner(self, raw: bytes, path: str, level: int, inside: _Inside) -> tuple[str, Any]:
         """Check a resource that stands inside another; its type and Struct."""
@@ -200,8 +201,8 @@ class Gate:
 
     def _bundle(self, raw: bytes, level: int) -> tuple[Any, list[Entry]]:
         """Parse the Bundle with its resources as raw slices, then judge the skeleton and each slice on its own."""
-        if len(raw) > self._limits.bundle:
-            raise Fault("too-large", str(self._limits.bundle))
+        if len(raw) > self.limits.bundle:
+            raise Fault("too-large", str(self.limits.bundle))
         try:
             bundle: Any = structs.plain().decoder("Bundle")(raw)
             sure = True
@@ -211,36 +212,71 @@ class Gate:
             bundle = _guarded(structs.full().decoder("Bundle"), raw)
             sure = False
         entries: list[Entry] = []
-        between, position, requests = [], 0, 0
-        for index, entry in enumerate(() if bundle.entry is UNSET else bundle.entry):
-            made = Entry(index, None, None, None, None, None, None, None)
-            if entry.fullUrl is not UNSET:
-                made.full_url = entry.fullUrl
-            if (request := entry.request) is not UNSET:
-                requests += 1
-                made.method, made.url = request.method, request.url
-                if request.ifNoneExist is not UNSET:
-                    made.if_none_exist = request.ifNoneExist
-            if entry.resource is not UNSET:
-                made.raw = part = bytes(entry.resource)
-                made.resource_type, made.parsed = self._inner(part, f".entry[{index}].resource", level + 1, "resource")
-                start = _find(raw, part, position)
-                between.append(raw[position:start])
-                position = start + len(part)
-                entry.resource = _ELSEWHERE
-            elif request is UNSET and entry.response is UNSET:
-                raise Fault("entry-empty", path=f".entry[{index}]")
-            if entry.response is not UNSET and entry.response.outcome is not UNSET:
-                self._inner(bytes(entry.response.outcome), f".entry[{index}].response.outcome", level + 1, "resource")
-            entries.append(made)
-        _bundle_rules(bundle.type, entries, requests)
-        between.append(raw[position:])
-        skeleton = b"0".join(between)
-        if sure:
-            self._nothing_dropped(bundle, skeleton)
-        else:
-            _exact(skeleton)
+        unsure: list[Entry] = []
+        try:
+            for index, entry in enumerate(() if bundle.entry is UNSET else bundle.entry):
+                made, looked_at = self._entry(index, entry, level)
+                entries.append(made)
+                if not looked_at:
+                    unsure.append(made)
+            _bundle_rules(bundle.type, entries)
+        except Fault:
+            self._nothing_dropped_from(unsure)  # of several faults, the first is told
+            raise
+        if not sure or len(unsure) < len(entries) or not self._nothing_dropped_at_all(raw, bundle, unsure):
+            self._nothing_dropped_from(unsure)
+            skeleton = _between(raw, entries)
+            if sure:
+                self._nothing_dropped(bundle, skeleton)
+            else:
+                _exact(skeleton)
         return bundle, entries
+
+    def _entry(self, index: int, entry: Any, level: int) -> tuple[Entry, bool]:
+        """Check an entry but for what the decoder dropped; and whether it is sure that nothing was.
+
+        What is in it gives its place to a number: only the skeleton of the Bundle stays.
+        """
+        raw, parsed, kind, sure = None, None, None, False
+        request, response = entry.request, entry.response
+        if entry.resource is not UNSET:
+            raw, entry.resource = bytes(entry.resource), _ELSEWHERE
+            try:
+                key = self._type(raw)
+                if key == b"Bundle" or level >= _MAX_INSIDE:
+                    kind, parsed = self._inner(raw, "", level + 1, "resource")
+                    sure = True
+                else:
+                    parsed, sure = self._parsed(raw, key, level + 1, "resource")
+                    kind = key.decode()
+            except Fault as fault:
+                raise fault.below(f".entry[{index}].resource") from None
+        elif request is UNSET and response is UNSET:
+            raise Fault("entry-empty", path=f".entry[{index}]")
+        if response is not UNSET and response.outcome is not UNSET:
+            self._inner(bytes(response.outcome), f".entry[{index}].response.outcome", level + 1, "resource")
+        made = Entry(index, _given(entry.fullUrl), None, None, None, raw, parsed, kind)
+        if request is not UNSET:
+            made.method, made.url, made.if_none_exist = request.method, request.url, _given(request.ifNoneExist)
+        return made, sure
+
+    def _nothing_dropped_at_all(self, raw: bytes, bundle: Any, entries: list[Entry]) -> bool:
+        """`_nothing_dropped` of a whole Bundle at once; where this is False, each part has to be looked at."""
+        if b"\\" in raw and b"\\u" in raw:  # an escape may be a colon: missing ones and others might add up to nothing
+            return False
+        skeleton, resources = bytearray(), bytearray()
+        _encode_into(bundle, skeleton)
+        _encode_into([entry.parsed for entry in entries], resources)
+        colons = skeleton.count(b":") + resources.count(b":")
+        return raw.count(b":") == colons and not _empty(skeleton) and not _empty(resources)
+
+    def _nothing_dropped_from(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            if entry.raw is not None:
+                try:
+                    self._nothing_dropped(entry.parsed, entry.raw)
+                except Fault as fault:
+                    raise fault.below(f".entry[{entry.index}].resource") from None
 
     def _nothing_dropped(self, parsed: Any, raw: bytes) -> None:
         """Refuse duplicate names, and what else a decoder lets through: empty objects, escaped control characters.
@@ -257,6 +293,21 @@ class Gate:
             _exact(raw)
 
 
+def _between(raw: bytes, entries: list[Entry]) -> bytes:
+    """The Bundle with a number in the place of each resource."""
+    between, position = [], 0
+    for entry in entries:
+        if entry.raw is not None:
+            start = _find(raw, entry.raw, position)
+            between.append(raw[position:start])
+            position = start + len(entry.raw)
+    return b"0".join([*between, raw[position:]])
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
 def _find(raw: bytes, part: bytes, position: int) -> int:
     """Where `part`, known to be there, starts. Searched by a short needle: a long one costs more to prepare."""
     needle = part[:32]
@@ -266,11 +317,12 @@ def _find(raw: bytes, part: bytes, position: int) -> int:
     return start
 
 
-def _bundle_rules(kind: str, entries: list[Entry], requests: int) -> None:
+def _bundle_rules(kind: str, entries: list[Entry]) -> None:
     """bdl-3 and bdl-7 of https://hl7.org/fhir/R4/bundle-definitions.html#Bundle.
 
     A history Bundle may leave requests out: published notifications of the Subscriptions backport do.
     """
+    requests = sum(entry.method is not None for entry in entries)
     if kind in _TO_DO and requests != len(entries):
         raise Fault("entry-request", path=f".entry[{next(e.index for e in entries if e.method is None)}]")
     if requests and kind not in _WITH_REQUEST:

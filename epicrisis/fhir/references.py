@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-_NAME = b'"reference"'
-_value_starts = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*"').match
 _any_value = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*+")').match
 _tokens = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]').finditer
 _names_a_member = re.compile(rb"[ \t\r\n]*:").match
@@ -26,53 +24,56 @@ _NOT_A_REFERENCE = frozenset(
 # a backslash matters in a name, before a quote that looks like ours, or in a reference
 _tricky = re.compile(rb'\\u|\\"reference"|"reference"[ \t\r\n]*:[ \t\r\n]*"[^"\\]*\\').search
 
-_Found = tuple[str, int, int]  # what a reference says, and where it stands between its quotes
+_Found = tuple[int, int]  # where a reference stands between its quotes
+_split = re.compile(rb'("reference"[ \t\r\n]*:[ \t\r\n]*")([^"\\]*)').split
+
+VALUES = slice(2, None, 3)
+"""Where the references stand in what `cut` returns."""
+
+
+def cut(raw: bytes) -> list[bytes]:
+    """The bytes of a resource, cut around its references: joined again they are the resource.
+
+    The references stand at `VALUES`, as they are written in JSON: `text_of` reads one.
+    """
+    expression, education, issue = _DOUBTS
+    if issue in raw or expression in raw or education in raw or (b"\\" in raw and _tricky(raw)):
+        return _cut_exactly(raw)
+    return _split(raw)
+
+
+def text_of(value: bytes) -> str:
+    """What a reference says that is written in JSON like this, between its quotes."""
+    return _decode(b'"' + value + b'"') if b"\\" in value else value.decode()
+
+
+def written(text: str) -> bytes:
+    """A reference as it stands in JSON, between its quotes."""
+    return _encode(text)[1:-1]
 
 
 def references(raw: bytes) -> list[str]:
     """All reference strings, in the order of the text, repeats included."""
-    found: list[str] = []
-
-    def note(value: str) -> str:
-        found.append(value)
-        return value
-
-    splice(raw, note)
-    return found
+    return [text_of(value) for value in cut(raw)[VALUES]]
 
 
 def splice(raw: bytes, resolve: Callable[[str], str]) -> bytes:
     """The resource with each reference replaced by `resolve(reference)`; the same string leaves the bytes alone."""
-    expression, education, issue = _DOUBTS
-    if issue in raw or expression in raw or education in raw or (b"\\" in raw and _tricky(raw)):
-        return _splice_exactly(raw, resolve)
-    pieces = raw.split(_NAME)
-    changed = False
-    for index in range(1, len(pieces)):
-        piece = pieces[index]
-        if piece.startswith(b':"'):
-            start = 2
-        elif found := _value_starts(piece):
-            start = found.end()
-        else:
-            continue
-        end = piece.find(b'"', start)
-        value = piece[start:end].decode()
+    parts = cut(raw)
+    for index in range(2, len(parts), 3):
+        value = text_of(parts[index])
         if (new := resolve(value)) != value:
-            pieces[index] = piece[:start] + _encode(new)[1:-1] + piece[end:]
-            changed = True
-    return _NAME.join(pieces) if changed else raw
+            parts[index] = written(new)
+    return b"".join(parts)
 
 
-def _splice_exactly(raw: bytes, resolve: Callable[[str], str]) -> bytes:
+def _cut_exactly(raw: bytes) -> list[bytes]:
     parts: list[bytes] = []
     position = 0
-    for value, start, end in sorted(_find_exactly(raw), key=lambda found: found[1]):
-        new = resolve(value)
-        if new != value:
-            parts += [raw[position:start], _encode(new)[1:-1]]
-            position = end
-    return b"".join([*parts, raw[position:]])
+    for start, end in sorted(_find_exactly(raw)):
+        parts += [raw[position:start], b"", raw[start:end]]
+        position = end
+    return [*parts, raw[position:]]
 
 
 class _Open:
@@ -102,4 +103,4 @@ def _find_exactly(raw: bytes) -> Iterator[_Found]:
                 here.member = _decode(text)
                 here.members.add(here.member)
                 if here.member == "reference" and (value := _any_value(raw, token.end())):
-                    here.found.append((_decode(value[1]), value.start(1) + 1, value.end(1) - 1))
+                    here.found.append((value.start(1) + 1, value.end(1) - 1))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from epicrisis.codec import Codec, DataKey, KeyStore
 from epicrisis.decider import Inbound, Service, To, fold, operator_of
 from epicrisis.errors import Malformed, Refused
 from epicrisis.event import Meta, event_type, event_version
-from epicrisis.intake.identity import event_id
+from epicrisis.intake.identity import event_ids
 from epicrisis.intake.inbox import Message
 from epicrisis.intake.resolve import Item, Resolver
 from epicrisis.journal import Append, History, Journal, NewEvent
@@ -27,11 +26,11 @@ class Decided:
     already: int = 0
 
 
-@dataclass(slots=True)
-class _Addressed:
+class _Addressed(NamedTuple):
     subject: UUID
     to: To
-    where: str
+    entry: int | None
+    """The index of the entry that it comes from."""
 
 
 def decide_all(
@@ -58,7 +57,7 @@ def decide_all(
     addressed, members = _read(message, resolver, items, services)
     subjects = {a.subject for some in addressed.values() for a in some}
     data_keys = keys.for_subjects(subjects) if subjects else {}
-    minted = {i.resource_id for i in items if i.found_by == "new" and i.resource_type == "Patient" and not again}
+    minted = {i.subject for i in items if i.found_by == "new" and i.resource_type == "Patient" and not again}
     plan: dict[str, Decided] = {}
     for service in services:
         commands = addressed.get(service.name)
@@ -68,7 +67,7 @@ def decide_all(
             if already:
                 plan[service.name] = Decided(already=already)
                 continue
-            plan[service.name] = _decide(service, commands, message, journal, codec, data_keys, minted)
+            plan[service.name] = _decide(service, commands, message, journal, codec, data_keys, minted, resolver)
             if service.share is not None:
                 plan[service.name].members |= members
     return plan
@@ -83,21 +82,21 @@ def _read(
     }
     fallback = next(s for s in services if s.fallback is not None)
     registry = next(s for s in services if s.share is not None)
-    addressed: dict[str, list[_Addressed]] = {}
+    addressed: dict[str, list[_Addressed]] = {s.name: [] for s in services}
     members: set[tuple[UUID, str]] = set()
     shared: set[tuple[UUID, str]] = set()
     for item in items:
-        assert item.subject is not None
+        subject, index = item.subject, item.index
+        assert subject is not None
         if item.if_none_exist and item.found_by != "new":
             continue
-        where = resolver.where(item.index)
         inbound = Inbound(
             resource_type=item.resource_type,
-            resource_id=item.reference[len(item.resource_type) + 1 :],
+            resource_id=item.resource_id,
             resource=item.parsed,
             raw=item.raw,
             method=item.method,
-            subject=item.subject,
+            subject=subject,
             operator=message.operator,
             clinic=message.clinic,
             now=message.received,
@@ -109,25 +108,23 @@ def _read(
             for name, reader in readers.get(item.resource_type, ()):
                 for to in reader(inbound):
                     kept = kept or to.keeps
-                    addressed.setdefault(name, []).append(_Addressed(item.subject, to, where))
+                    addressed[name].append(_Addressed(subject, to, index))
                     if to.shared_with:
-                        shared.add((item.subject, to.shared_with))
+                        shared.add((subject, to.shared_with))
             if not kept and fallback.fallback is not None:
-                for to in fallback.fallback(inbound):
-                    addressed.setdefault(fallback.name, []).append(_Addressed(item.subject, to, where))
+                addressed[fallback.name] += [_Addressed(subject, to, index) for to in fallback.fallback(inbound)]
         except Malformed:
             raise
         except Refused as refusal:
-            raise Refused(f"{where}: {refusal}") from None
+            raise Refused(f"{resolver.where(index)}: {refusal}") from None
         if item.resource_type == "Patient":
-            members.add((item.subject, message.operator))
+            members.add((subject, message.operator))
     for some in addressed.values():
         # What reports on another resource (a Task, a staging Observation) may stand before it in the Bundle.
         some.sort(key=lambda a: not a.to.keeps)
     for subject, clinic in sorted(shared, key=lambda pair: (pair[0].bytes, pair[1])):
         if registry.share is not None:
-            to = registry.share(subject, clinic)
-            addressed.setdefault(registry.name, []).append(_Addressed(subject, to, "Bundle"))
+            addressed[registry.name].append(_Addressed(subject, registry.share(subject, clinic), None))
             members.add((subject, operator_of(clinic)))
     return addressed, members
 
@@ -148,7 +145,8 @@ def _decide(
     journal: Journal,
     codec: Codec,
     keys: Mapping[UUID, DataKey],
-    minted: set[UUID],
+    minted: set[UUID | None],
+    resolver: Resolver,
 ) -> Decided:
     by_subject: dict[UUID, list[_Addressed]] = {}
     for command in commands:
@@ -156,56 +154,49 @@ def _decide(
     wanted = {s: {a.to.stream for a in some} for s, some in by_subject.items() if s not in minted}
     histories = journal.load(wanted) if wanted else {}
     decided = Decided()
-    count = 0
+    ids = event_ids(message.id, service.name)
     for subject, some in by_subject.items():
         history = histories.get(subject) or History(0, {})
         states: dict[str, Any] = {}
         seq, events, key = history.head, [], keys[subject]
-        for command in some:
-            stream = command.to.stream
-            if stream not in states:
-                past = [codec.unseal(codec.open(e.value), key) for e in history.streams.get(stream, ())]
-                states[stream] = fold(service.evolve, service.initial(), past)
+        for _, to, index in some:
+            stream = to.stream
+            if stream in states:
+                state = states[stream]
+            else:
+                sealed = [codec.open(e.value) for e in history.streams.get(stream, ())]
+                past = [codec.unseal(one, key, indented=False) for one in sealed]
+                state = fold(service.evolve, service.initial(), past)
             try:
-                bodies = service.decide(command.to.command, states[stream])
+                bodies = service.decide(to.command, state)
             except Malformed:
                 raise
             except Refused as refusal:
-                raise Refused(f"{command.where}: {refusal}") from None
+                raise Refused(f"{_where(resolver, index)}: {refusal}") from None
             for body in bodies:
-                states[stream] = service.evolve(states[stream], body)
+                state = service.evolve(state, body)
                 seq += 1
-                events.append(_event(service.name, count, subject, seq, command.to, body, message, codec, key))
-                count += 1
+                meta = Meta(
+                    id=next(ids),
+                    type=event_type(body),
+                    version=event_version(body),
+                    source=service.name,
+                    operator=message.operator,
+                    clinic=message.clinic,
+                    subject=subject,
+                    seq=seq,
+                    stream=stream,
+                    effective=to.effective or message.received,
+                    recorded=message.received,
+                    message=message.id,
+                )
+                value = codec.encode(meta, body, key)
+                events.append(NewEvent(meta.id, seq, stream, meta.type, message.received, value))
+            states[stream] = state
         if events:
             decided.appends.append(Append(subject, history.head, events))
     return decided
 
 
-def _event(
-    source: str,
-    index: int,
-    subject: UUID,
-    seq: int,
-    to: To,
-    body: Any,
-    message: Message,
-    codec: Codec,
-    key: DataKey,
-) -> NewEvent:
-    recorded: datetime = message.received
-    meta = Meta(
-        id=event_id(message.id, source, index),
-        type=event_type(body),
-        version=event_version(body),
-        source=source,
-        operator=message.operator,
-        clinic=message.clinic,
-        subject=subject,
-        seq=seq,
-        stream=to.stream,
-        effective=to.effective or recorded,
-        recorded=recorded,
-        message=message.id,
-    )
-    return NewEvent(meta.id, seq, to.stream, meta.type, recorded, codec.encode(meta, body, key))
+def _where(resolver: Resolver, index: int | None) -> str:
+    return "Bundle" if index is None else resolver.where(index)

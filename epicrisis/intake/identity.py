@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from itertools import count
 from typing import Any
 from uuid import UUID
 
-from uuid_utils.compat import uuid5
+from uuid_utils import UUID as FastUUID
+from uuid_utils import uuid5
 
 from epicrisis.fhir.values import absent
 
-RESOURCES = UUID("6f0a2f6e-6a3f-5c57-9b8e-3d2f0c1a7e11")
+RESOURCES = FastUUID("6f0a2f6e-6a3f-5c57-9b8e-3d2f0c1a7e11")
 """The namespace of resource ids (UUIDv5 of operator, type and the sender's id)."""
-MESSAGES = UUID("0b9a4c0e-52d4-5a55-8f0c-9d6b1f6a2c22")
+MESSAGES = FastUUID("0b9a4c0e-52d4-5a55-8f0c-9d6b1f6a2c22")
 """The namespace of message ids (UUIDv5 of operator, clinic and digest)."""
 
 
-def resource_id(operator: str, resource_type: str, own_id: str) -> UUID:
+def resource_id(operator: str, resource_type: str, own_id: str) -> str:
     """The cluster's id of an operator's resource: the same every time it is sent."""
-    return uuid5(RESOURCES, f"{operator}|{resource_type}/{own_id}")
+    return str(uuid5(RESOURCES, f"{operator}|{resource_type}/{own_id}"))
 
 
 def message_id(operator: str, clinic: str, raw: bytes) -> UUID:
     """The id of an inbound message: the same bytes from the same clinic are the same message."""
-    return uuid5(MESSAGES, f"{operator}|{clinic}|{sha256(raw).hexdigest()}")
+    return UUID(int=uuid5(MESSAGES, f"{operator}|{clinic}|{sha256(raw).hexdigest()}").int)
 
 
-def local_id(message: UUID, index: int) -> UUID:
+def local_id(message: UUID, index: int) -> str:
     """The id of a resource that its sender gave none: it exists in this message only."""
-    return uuid5(message, f"entry/{index}")
+    return str(uuid5(FastUUID(int=message.int), f"entry/{index}"))
 
 
-def event_id(message: UUID, service: str, index: int) -> UUID:
-    """The id of the n-th event of a service for a message: the same when the message is repeated or finished later."""
-    return uuid5(message, f"{service}/{index}")
+def event_ids(message: UUID, service: str) -> Iterator[UUID]:
+    """The ids of a service's events for a message, in order: the same when it is repeated or finished later."""
+    namespace = FastUUID(int=message.int)
+    return (UUID(int=uuid5(namespace, f"{service}/{index}").int) for index in count())
 
 
 class Digests:

@@ -21,9 +21,11 @@ from epicrisis.codec import Codec, KeyStore
 from epicrisis.decider import Service
 from epicrisis.errors import Conflict, KeyLost, Poison, Refused, TooManyConflicts
 from epicrisis.fhir.gate import Checked, Gate
+from epicrisis.intake.check import check
 from epicrisis.intake.deciding import Decided, decide_all
 from epicrisis.intake.identity import Digests, message_id
 from epicrisis.intake.inbox import Inbox, Message, seal_original, unseal_original
+from epicrisis.intake.known import Known
 from epicrisis.intake.resolve import Item, Resolver
 from epicrisis.journal import Claim, Journal
 
@@ -84,7 +86,7 @@ class Intake:
 
     def check(self, raw: bytes) -> Checked:
         """The gate alone, for whoever runs it ahead of `receive`."""
-        return self._gate.check(raw)
+        return check(self._gate, raw)
 
     def receive(self, raw: bytes, *, operator: str, clinic: str, door: str, checked: Checked | None = None) -> Receipt:
         """Take a message in, wholly or not at all.
@@ -100,7 +102,7 @@ class Intake:
         first = self._first_answer(id_)
         if first is not None:
             return first
-        checked = checked or self._gate.check(raw)
+        checked = checked or self.check(raw)
         for attempt in range(TRIES):
             try:
                 resolver, items = self._resolve(checked, id_, operator)
@@ -173,8 +175,7 @@ class Intake:
             operator=operator,
             digests=self._digests,
             identifying=self._identifying,
-            keeping=self._keeping,
-            identity=self._identity,
+            known=Known(self._identifying, self._keeping, self._identity),
         )
         return resolver, resolver.resolve()
 
@@ -207,7 +208,7 @@ class Intake:
             raw = unseal_original(message.original, key, message.id)
             for _ in range(TRIES):
                 try:
-                    resolver, items = self._resolve(self._gate.check(raw), message.id, message.operator)
+                    resolver, items = self._resolve(self.check(raw), message.id, message.operator)
                     self._carry_out(message, resolver, items, again=True)
                     break
                 except Conflict:
@@ -301,5 +302,5 @@ def _open(state: str, result: dict[str, Any] | None) -> bool:
 
 def _main_subject(items: list[Item]) -> UUID | None:
     """The one patient that a message is about, if it is about one."""
-    patients = {item.subject for item in items if item.subject != item.resource_id or item.resource_type == "Patient"}
+    patients = {item.subject for item in items if not item.alone}
     return patients.pop() if len(patients) == 1 else None

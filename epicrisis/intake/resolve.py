@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cache
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from epicrisis.decider import Service
+import msgspec
+from msgspec import UNSET
+
+from epicrisis.codec.layout import Unindented
 from epicrisis.errors import Malformed, Refused, Unresolved
 from epicrisis.fhir.gate import Checked, Entry
-from epicrisis.fhir.references import splice
+from epicrisis.fhir.references import VALUES, cut, text_of, written
 from epicrisis.fhir.values import absent
 from epicrisis.intake.identity import Digests, identifiers, local_id, resource_id
-from epicrisis.journal import Claim, Journal
+from epicrisis.intake.known import Finder, Known
+from epicrisis.journal import Claim
 
 _RELATIVE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?\Z").match
 _ELSEWHERE = re.compile(r"urn:epicrisis:([a-z0-9_-]+):([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})\Z").match
@@ -25,12 +30,14 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 WHOSE = ("subject", "patient", "beneficiary", "for_", "individual", "candidate", "target", "source")
 """The elements that may name the patient whom a resource is about, the first that does counts."""
 
-Finder = Mapping[str, tuple[Service, Journal]]
+_SUBJECT_DEPTH = 3
 
 
-@dataclass(slots=True)
-class Item:
-    """A resource of the message on its way to the services. ``found_by``: id, identifier, or new."""
+class Item(msgspec.Struct):
+    """A resource of the message on its way to the services.
+
+    ``found_by``: id, identifier, or new. ``alone``: it is about no patient, but its own subject.
+    """
 
     index: int
     resource_type: str
@@ -38,42 +45,32 @@ class Item:
     own_id: str | None
     parsed: Any
     raw: bytes
-    resource_id: UUID
+    resource_id: str
     found_by: str = "new"
     subject: UUID | None = None
     digests: tuple[bytes, ...] = ()
     if_none_exist: bool = False
+    alone: bool = False
     reference: str = ""
 
 
 class Resolver:
-    """Resolves one message of one operator.
-
-    ``identifying`` maps resource types to who indexes their identifiers, ``keeping`` to the journals that may keep
-    them; ``identity`` knows who may write about whom.
-    """
+    """Resolves one message of one operator, with what the journals know."""
 
     def __init__(
-        self,
-        checked: Checked,
-        *,
-        message: UUID,
-        operator: str,
-        digests: Digests,
-        identifying: Finder,
-        keeping: Callable[[str], Sequence[Journal]],
-        identity: Journal,
+        self, checked: Checked, *, message: UUID, operator: str, digests: Digests, identifying: Finder, known: Known
     ) -> None:
         self._checked = checked
         self._message = message
         self._operator = operator
         self._digests = digests
         self._identifying = identifying
-        self._keeping = keeping
-        self._identity = identity
+        self._journals = known
         self._known: dict[str, str] = {}
+        self._written = _Written(self)
         self._items: dict[str, Item] = {}
-        self._entry = ""
+        self._patients: dict[str, UUID | None] = {}
+        self._at = 0
 
     def resolve(self) -> list[Item]:
         """Name every resource, then resolve every reference and find every subject.
@@ -86,15 +83,19 @@ class Resolver:
         items = [self._item(entry) for entry in self._checked.entries if not _empty(entry)]
         if not items:
             raise Malformed("there is no resource in it to take in", self._checked.resource_type)
-        self._identify(items)
+        cuts = [cut(item.raw) for item in items]
+        self._identify(items, set(chain.from_iterable(parts[VALUES] for parts in cuts)))
         for item in items:
             self._learn(item)
+        layout = self._checked.layout
+        for item, parts in zip(items, cuts, strict=True):
+            self._at = item.index
+            parts[VALUES] = map(self._written.__getitem__, parts[VALUES])
+            item.raw = b"".join(parts)
+            if layout is not None:
+                item.raw = Unindented.of(item.raw, layout)
         for item in items:
-            self._entry = self.where(item.index)
-            if item.raw:
-                item.raw = splice(item.raw, self.reference)
-        for item in items:
-            self._entry = self.where(item.index)
+            self._at = item.index
             item.subject = self._subject(item)
         self._check_membership(items)
         return items
@@ -105,78 +106,93 @@ class Resolver:
         for item in items:
             if item.digests and item.method != "DELETE":
                 service = self._identifying[item.resource_type][0].name
-                found.setdefault(service, []).extend(Claim(d, item.resource_id) for d in item.digests)
+                found.setdefault(service, []).extend(Claim(d, UUID(item.resource_id)) for d in item.digests)
         return found
 
     # Names
 
     def _item(self, entry: Entry) -> Item:
-        self._entry = self.where(entry.index)
+        self._at = entry.index
         kind, own_id = entry.resource_type, None
         if entry.parsed is not None and not absent(entry.parsed.id):
             own_id = entry.parsed.id
         method = entry.method or "PUT"
         if method not in ("POST", "PUT", "DELETE"):
-            raise Malformed("only POST, PUT and DELETE can be carried out", f"{self._entry}.request.method")
+            raise Malformed("only POST, PUT and DELETE can be carried out", f"{self._place}.request.method")
         if method == "POST" and kind is not None and entry.url and entry.url != kind:
             raise Malformed(
-                "a POST goes to the type of its resource: operations are not carried out", f"{self._entry}.request.url"
+                "a POST goes to the type of its resource: operations are not carried out", f"{self._place}.request.url"
             )
         if method != "POST" and entry.url:
             named = _RELATIVE(entry.url)
             if named is None or (kind is not None and named[1] != kind):
                 if not _CONDITIONAL(entry.url) or method == "DELETE":
-                    raise Malformed("the address must be Type/id of this resource", f"{self._entry}.request.url")
+                    raise Malformed("the address must be Type/id of this resource", f"{self._place}.request.url")
             else:
                 kind, own_id = named[1], named[2]
         if kind is None:
-            raise Malformed("there is neither a resource nor the address of one", self._entry)
+            raise Malformed("there is neither a resource nor the address of one", self._place)
         if own_id is not None:
             at = resource_id(self._operator, kind, own_id)
         else:
             at = local_id(self._message, entry.index)
-        return Item(
-            entry.index,
-            kind,
-            method,
-            own_id,
-            entry.parsed,
-            entry.raw or b"",
-            at,
-            if_none_exist=entry.if_none_exist is not None,
-        )
+        item = Item(entry.index, kind, method, own_id, entry.parsed, entry.raw or b"", at)
+        item.if_none_exist = entry.if_none_exist is not None
+        return item
 
-    def _identify(self, items: list[Item]) -> None:
+    def _identify(self, items: list[Item], values: set[bytes]) -> None:
         """Find who is known already: by the sender's own id first, else by identifiers."""
-        by_kind: dict[str, list[Item]] = {}
+        by_service: dict[str, list[Item]] = {}
         for item in items:
             if item.resource_type in self._identifying:
                 own = () if item.own_id is None else (self._own(item.resource_type, item.own_id),)
                 named = self._digests.identifiers_of(self._operator, item.resource_type, item.parsed)
                 item.digests = (*own, *named)
-                by_kind.setdefault(self._identifying[item.resource_type][0].name, []).append(item)
-        for some in by_kind.values():
-            journal = self._identifying[some[0].resource_type][1]
-            wanted = {d for item in some for d in item.digests}
-            known = journal.identified(wanted) if wanted else {}
+                by_service.setdefault(self._identifying[item.resource_type][0].name, []).append(item)
+        self._ask(items, by_service, values)
+        for some in by_service.values():
+            digests = {(item.resource_type, digest) for item in some for digest in item.digests}
+            known = {d: str(found) for kind, d in digests if (found := self._journals.identified(kind, d))}
             for item in some:
                 self._identify_one(item, known)
         self._tell_patients_apart(items)
 
-    def _identify_one(self, item: Item, known: dict[bytes, UUID]) -> None:
-        self._entry = self.where(item.index)
+    def _ask(self, items: list[Item], by_service: Mapping[str, list[Item]], values: set[bytes]) -> None:
+        """Ask the journals once for all that these resources and references (as they are written) may need of them."""
+        here = {e.full_url for e in self._checked.entries}
+        here |= {f"{i.resource_type}/{i.own_id}" for i in items if i.own_id}
+        digests = {(i.resource_type, d) for some in by_service.values() for i in some for d in i.digests}
+        subjects = {i.own_id for i in items if i.resource_type == "Patient" and i.own_id}
+        streams: set[tuple[str, str]] = set()
+        for value in {text_of(v) for v in values} - here:
+            if named := _name(value, self._operator):
+                operator, kind, own_id = named
+                if operator == self._operator and f"{kind}/{own_id}" in here:
+                    continue
+                if kind in self._identifying:
+                    digests.add((kind, self._digests.own_id(operator, kind, own_id)))
+                if kind == "Patient":
+                    subjects.add(own_id)
+                elif _UUID(own_id):
+                    streams.add((kind, f"{kind}/{own_id}"))
+            elif (found := _CONDITIONAL(value)) and found[1] in self._identifying and (pair := _identifier(found[2])):
+                digests.add((found[1], self._digests.identifier(self._operator, found[1], *pair)))
+        self._journals.ask(digests, [UUID(own_id) for own_id in subjects if _UUID(own_id)], streams)
+
+    def _identify_one(self, item: Item, known: dict[bytes, str]) -> None:
+        self._at = item.index
         own = self._own(item.resource_type, item.own_id) if item.own_id is not None else None
         if own is not None and own in known:
             item.resource_id, item.found_by = known[own], "id"
-        elif item.own_id is not None and _UUID(item.own_id) and self._is_member(UUID(item.own_id)):
-            item.resource_id, item.found_by = UUID(item.own_id), "id"
+        elif item.resource_type == "Patient" and item.own_id is not None and self._is_mine(item.own_id):
+            item.resource_id, item.found_by = item.own_id, "id"
         else:
             found = {known[d] for d in item.digests if d in known}
             if len(found) == 1:
                 item.resource_id, item.found_by = found.pop(), "identifier"
             elif found:
                 raise Refused(
-                    f"{self._entry}: the identifiers of this {item.resource_type} belong to {len(found)} "
+                    f"{self._place}: the identifiers of this {item.resource_type} belong to {len(found)} "
                     "different ones: correct them, or have the records merged first"
                 )
             elif item.resource_type == "Patient":
@@ -185,13 +201,13 @@ class Resolver:
             taken = known.setdefault(digest, item.resource_id)
             if taken != item.resource_id:
                 raise Refused(
-                    f"{self._entry}: an identifier of this {item.resource_type} belongs to another one: correct it, "
+                    f"{self._place}: an identifier of this {item.resource_type} belongs to another one: correct it, "
                     "or have the records merged first"
                 )
 
     def _tell_patients_apart(self, items: list[Item]) -> None:
         """Two Patients of one message are two people, unless the sender gives them one id (or creates one if none)."""
-        seen: dict[UUID, Item] = {}
+        seen: dict[str, Item] = {}
         for item in items:
             if item.resource_type == "Patient" and not item.if_none_exist:
                 first = seen.setdefault(item.resource_id, item)
@@ -209,6 +225,10 @@ class Resolver:
             self._known[full_url] = item.reference
         if item.own_id is not None:
             self._known[f"{item.resource_type}/{item.own_id}"] = item.reference
+
+    @property
+    def _place(self) -> str:
+        return self.where(self._at)
 
     # References
 
@@ -228,99 +248,89 @@ class Resolver:
         if elsewhere := _ELSEWHERE(value):
             return f"{elsewhere[2]}/{self._named(elsewhere[1], elsewhere[2], elsewhere[3])}"
         if value.startswith(("urn:uuid:", "urn:oid:")):
-            raise Malformed("a reference names a resource that is not in this message", self._entry)
+            raise Malformed("a reference names a resource that is not in this message", self._place)
         if conditional := _CONDITIONAL(value):
             return f"{conditional[1]}/{self._identified(conditional[1], conditional[2])}"
         return value
 
-    def _named(self, operator: str, kind: str, own_id: str) -> UUID:
+    def _named(self, operator: str, kind: str, own_id: str) -> str:
         if f"{kind}/{own_id}" in self._items:
-            return UUID(own_id)
+            return own_id
         if kind in self._identifying:
-            digest = self._digests.own_id(operator, kind, own_id)
-            found = self._identifying[kind][1].identified([digest])
+            found = self._journals.identified(kind, self._digests.own_id(operator, kind, own_id))
             if found:
-                return found[digest]
+                return str(found)
         if kind == "Patient":
-            if _UUID(own_id) and self._identity.members([UUID(own_id)]):
-                return UUID(own_id)
-            raise Unresolved("a reference names a Patient that is not known here: send the Patient first", self._entry)
-        if _UUID(own_id) and self._stream(kind, f"{kind}/{own_id}") is not None:
-            return UUID(own_id)
+            if _UUID(own_id) and self._journals.operators(UUID(own_id)):
+                return own_id
+            raise Unresolved("a reference names a Patient that is not known here: send the Patient first", self._place)
+        if _UUID(own_id) and self._journals.stream(kind, f"{kind}/{own_id}") is not None:
+            return own_id
         return resource_id(operator, kind, own_id)
 
-    def _identified(self, kind: str, query: str) -> UUID:
-        terms = parse_qs(query)
-        token = terms.get("identifier", [""])[0]
-        system, bar, value = token.rpartition("|")
-        if kind not in self._identifying or len(terms) != 1 or not bar:
+    def _identified(self, kind: str, query: str) -> str:
+        pair = _identifier(query)
+        if kind not in self._identifying or pair is None:
             kinds = ", ".join(sorted(self._identifying))
-            raise Malformed(f"a conditional reference must be Type?identifier=system|value, of {kinds}", self._entry)
+            raise Malformed(f"a conditional reference must be Type?identifier=system|value, of {kinds}", self._place)
         for item in self._items.values():
-            if item.resource_type == kind and (system, value) in identifiers(item.parsed):
+            if item.resource_type == kind and pair in identifiers(item.parsed):
                 return item.resource_id
-        digest = self._digests.identifier(self._operator, kind, system, value)
-        found = self._identifying[kind][1].identified([digest])
+        found = self._journals.identified(kind, self._digests.identifier(self._operator, kind, *pair))
         if not found:
-            raise Unresolved(f"a conditional reference matches no {kind} known here: send it first", self._entry)
-        return found[digest]
+            raise Unresolved(f"a conditional reference matches no {kind} known here: send it first", self._place)
+        return str(found)
 
     def _own(self, kind: str, own_id: str) -> bytes:
         return self._digests.own_id(self._operator, kind, own_id)
 
+    def _is_mine(self, own_id: str) -> bool:
+        return _UUID(own_id) is not None and self._operator in self._journals.operators(UUID(own_id))
+
     # Subjects
 
     def _subject(self, item: Item, depth: int = 0) -> UUID:
-        if item.resource_type in self._identifying or item.parsed is None:
-            return item.resource_id if item.parsed is not None else self._subject_of_known(item)
-        for name in WHOSE:
-            value = getattr(item.parsed, name, None)
-            if absent(value) or isinstance(value, str):
-                continue
-            for one in value if isinstance(value, list) else [value]:
-                target = getattr(one, "reference", None)
-                if one is None or absent(target) or not isinstance(target, str):
+        if item.parsed is None and item.resource_type not in self._identifying:
+            return self._subject_of_deleted(item)
+        if item.resource_type not in self._identifying:
+            for name in _whose(item.parsed.__class__):
+                value = getattr(item.parsed, name)
+                if value is UNSET or isinstance(value, str):
                     continue
-                resolved = self.reference(target)
-                if resolved.startswith("Patient/"):
-                    return UUID(resolved.split("/")[1])
-                other = self._items.get(resolved)
-                if name == "target" and other is not None and other is not item and depth < 3:
-                    return self._subject(other, depth + 1)
-        return item.resource_id
+                for one in value if isinstance(value, list) else (value,):
+                    target = getattr(one, "reference", None)
+                    if not isinstance(target, str):
+                        continue
+                    if patient := self._patient(target):
+                        return patient
+                    other = self._items.get(self.reference(target))
+                    if name == "target" and other is not None and other is not item and depth < _SUBJECT_DEPTH:
+                        return self._subject(other, depth + 1)
+        item.alone = item.resource_type != "Patient"
+        return UUID(item.resource_id)
 
-    def _subject_of_known(self, item: Item) -> UUID:
+    def _patient(self, target: str) -> UUID | None:
+        """The patient whom a reference names, if it names one."""
+        if target not in self._patients:
+            resolved = self.reference(target)
+            self._patients[target] = UUID(resolved.split("/")[1]) if resolved.startswith("Patient/") else None
+        return self._patients[target]
+
+    def _subject_of_deleted(self, item: Item) -> UUID:
         """Of a deletion, which has no resource: the subject whose stream it is."""
-        if item.resource_type in self._identifying:
-            return item.resource_id
-        found = self._stream(item.resource_type, item.reference)
+        found = self._journals.stream(item.resource_type, item.reference)
         if found is None:
-            raise Malformed(f"there is no such {item.resource_type} to delete", f"{self._entry}.request.url")
+            raise Malformed(f"there is no such {item.resource_type} to delete", f"{self._place}.request.url")
         return found
-
-    def _stream(self, kind: str, stream: str) -> UUID | None:
-        """The subject of a stream, in whichever service may keep resources of this type."""
-        for journal in self._keeping(kind):
-            found = journal.known([stream])
-            if found:
-                return found[stream]
-        return None
-
-    def _is_member(self, subject: UUID) -> bool:
-        return (subject, self._operator) in self._identity.members([subject])
 
     def _check_membership(self, items: list[Item]) -> None:
         """A history may be written by the operators that the patient was registered by or shared with."""
         own = {item.resource_id for item in items}
-        others: dict[UUID, int] = {}
-        for item in items:
-            if item.subject is not None and item.subject not in own:
-                others.setdefault(item.subject, item.index)
-        if not others:
-            return
-        members = self._identity.members(list(others))
+        subjects = {item.subject: item.index for item in reversed(items)}  # where each is named first
+        others = {s: index for s, index in subjects.items() if s is not None and str(s) not in own}
+        self._journals.ask(subjects=others)
         for subject, index in others.items():
-            if (subject, self._operator) not in members:
+            if self._operator not in self._journals.operators(subject):
                 raise Refused(
                     f"{self.where(index)}: this patient belongs to another operator: a referral or transfer to one of "
                     "your clinics must come first"
@@ -333,3 +343,38 @@ class Resolver:
 
 def _empty(entry: Entry) -> bool:
     return entry.parsed is None and entry.method is None
+
+
+def _name(value: str, operator: str) -> tuple[str, str, str] | None:
+    """Operator, type and id in a reference that names them; ``operator`` where it names none."""
+    if named := _RELATIVE(value):
+        return operator, named[1], named[2]
+    elsewhere = _ELSEWHERE(value)
+    return (elsewhere[1], elsewhere[2], elsewhere[3]) if elsewhere else None
+
+
+def _identifier(query: str) -> tuple[str, str] | None:
+    """System and value of ``identifier=system|value``, where that is all there is."""
+    terms = parse_qs(query)
+    system, bar, value = terms.get("identifier", [""])[0].rpartition("|")
+    return (system, value) if bar and len(terms) == 1 else None
+
+
+@cache
+def _whose(parsed: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The elements of a type that may name the patient."""
+    return tuple(name for name in WHOSE if name in parsed.__struct_fields__)
+
+
+class _Written(dict[bytes, bytes]):
+    """References as they are written in JSON, to the cluster's form, written; what is missing is resolved."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        super().__init__()
+        self._resolver = resolver
+
+    def __missing__(self, value: bytes) -> bytes:
+        text = text_of(value)
+        new = self._resolver.reference(text)
+        made = self[value] = value if new == text else written(new)
+        return made

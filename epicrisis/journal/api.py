@@ -92,12 +92,10 @@ class Journal(Protocol):
         """Which of these streams exist, and of which subject."""
         ...
 
-    def identified(self, digests: Collection[bytes]) -> dict[bytes, UUID]:
-        """Whose identifiers these are."""
-        ...
-
-    def members(self, subjects: Collection[UUID]) -> set[tuple[UUID, str]]:
-        """Which operators may write about these subjects."""
+    def who(
+        self, digests: Collection[bytes], subjects: Collection[UUID]
+    ) -> tuple[dict[bytes, UUID], set[tuple[UUID, str]]]:
+        """Whose identifiers these are; and which operators may write about those found, and about these subjects."""
         ...
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:

@@ -61,13 +61,13 @@ class MemoryJournal:
         with self._lock:
             return {e.stream: subject for subject, e in self.log if e.stream in streams}
 
-    def identified(self, digests: Collection[bytes]) -> dict[bytes, UUID]:
+    def who(
+        self, digests: Collection[bytes], subjects: Collection[UUID]
+    ) -> tuple[dict[bytes, UUID], set[tuple[UUID, str]]]:
         with self._lock:
-            return {d: self._claims[d] for d in digests if d in self._claims}
-
-    def members(self, subjects: Collection[UUID]) -> set[tuple[UUID, str]]:
-        with self._lock:
-            return {m for m in self._members if m[0] in subjects}
+            found = {d: self._claims[d] for d in digests if d in self._claims}
+            about = {*subjects, *found.values()}
+            return found, {m for m in self._members if m[0] in about}
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:
         with self._lock:

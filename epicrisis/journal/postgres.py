@@ -125,15 +125,19 @@ class PostgresJournal:
             cur.execute(_SQL["known_streams"], {"streams": list(streams)})
             return dict(cur.fetchall())
 
-    def identified(self, digests: Collection[bytes]) -> dict[bytes, UUID]:
+    def who(
+        self, digests: Collection[bytes], subjects: Collection[UUID]
+    ) -> tuple[dict[bytes, UUID], set[tuple[UUID, str]]]:
+        found: dict[bytes, UUID] = {}
+        members: set[tuple[UUID, str]] = set()
         with self._database.session() as cur:
-            cur.execute(_SQL["identified"], {"digests": list(digests)})
-            return {bytes(digest): id_ for digest, id_ in cur}
-
-    def members(self, subjects: Collection[UUID]) -> set[tuple[UUID, str]]:
-        with self._database.session() as cur:
-            cur.execute(_SQL["members"], {"subjects": list(subjects)})
-            return set(cur.fetchall())
+            cur.execute(_SQL["who"], {"digests": list(digests), "subjects": list(subjects)})
+            for digest, resource_id, operator in cur:
+                if digest is not None:
+                    found[bytes(digest)] = resource_id
+                if operator is not None:
+                    members.add((resource_id, operator))
+        return found, members
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:
         with self._database.session() as cur:

@@ -98,7 +98,7 @@ def test_several_subjects_are_appended_all_or_none(journal: Journal) -> None:
         journal.append([append_of(one, 0, 2), append_of(known, 0, 1), append_of(other, 0, 1)], [Claim(b"x" * 16, one)])
     assert [head(journal, s) for s in (known, one, other)] == [1, 0, 0]
     assert values(journal, one) == []
-    assert journal.identified([b"x" * 16]) == {}
+    assert journal.who([b"x" * 16], []) == ({}, set())
     journal.append([append_of(one, 0, 2), append_of(known, 1, 1), append_of(other, 0, 1)])
     assert [head(journal, s) for s in (known, one, other)] == [2, 2, 1]
 
@@ -109,16 +109,16 @@ def test_an_identifier_belongs_to_one_resource(journal: Journal) -> None:
     journal.append([append_of(mine, 1, 1)], [Claim(digest, mine)])
     with pytest.raises(Conflict):
         journal.append([append_of(yours, 0, 1)], [Claim(uuid4().bytes, yours), Claim(digest, yours)], [(yours, "o")])
-    assert journal.identified([digest, uuid4().bytes]) == {digest: mine}
+    assert journal.who([digest, uuid4().bytes], [])[0] == {digest: mine}
     assert head(journal, yours) == 0
-    assert journal.members([yours]) == set()
+    assert journal.who([], [yours])[1] == set()
 
 
 def test_members_are_admitted_with_the_events_or_without(journal: Journal) -> None:
     subject, other = uuid4(), uuid4()
     journal.append([append_of(subject, 0, 1)], members=[(subject, "charite")])
     journal.append([], members=[(subject, "amc"), (subject, "charite")])
-    assert journal.members([subject, other]) == {(subject, "charite"), (subject, "amc")}
+    assert journal.who([], [subject, other])[1] == {(subject, "charite"), (subject, "amc")}
 
 
 def test_only_the_streams_asked_for_are_loaded_in_order(journal: Journal) -> None:

@@ -57,8 +57,15 @@ INSERT INTO journal.member (subject, operator)
 SELECT * FROM unnest(%(subjects)s::uuid[], %(operators)s::text[])
 ON CONFLICT DO NOTHING
 
--- members: who may write about these subjects
-SELECT subject, operator FROM journal.member WHERE subject = ANY(%(subjects)s)
+-- who: whose identifiers these are, and which operators may write about those found and about these subjects
+WITH found AS (
+    SELECT digest, resource_id FROM journal.identifier WHERE digest = ANY(%(digests)s::bytea[])
+), about AS (
+    SELECT resource_id AS subject FROM found UNION SELECT unnest(%(subjects)s::uuid[])
+)
+SELECT digest, resource_id, NULL AS operator FROM found
+UNION ALL
+SELECT NULL, m.subject, m.operator FROM journal.member AS m JOIN about ON about.subject = m.subject
 
 -- after: values of one subject between two numbers, for whoever missed them
 SELECT value FROM journal.event

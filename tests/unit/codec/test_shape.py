@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epicrisis.codec.avro import moment
-from epicrisis.codec.shape import micros, shape
+from epicrisis.codec.shape import shape
+from epicrisis.codec.writing import long, micros
 from epicrisis.event import event, record, value
 from tests.unit.codec.events import moments, objects
 
@@ -68,25 +69,37 @@ def test_every_type_of_the_published_language_has_its_avro_type() -> None:
     assert "default" not in fields["text"]
 
 
+def written(body: Any) -> bytes:
+    plan = shape(type(body))
+    return plan.write(plan.leaves(body))
+
+
 @given(objects(Everything))
-def test_flat_data_is_the_same_on_the_wire_as_the_published_schema(body: Everything) -> None:
-    plan = shape(Everything)
-    flat, nested = BytesIO(), BytesIO()
-    schemaless_writer(flat, plan.flat, plan.dump(body))
+def test_what_is_written_is_what_fastavro_writes_and_comes_back(body: Everything) -> None:
+    plan, raw, again = shape(Everything), written(body), BytesIO()
     official = parse_schema(plan.schema)
-    read: Any = schemaless_reader(BytesIO(flat.getvalue()), official, None)
-    schemaless_writer(nested, official, read)
-    assert nested.getvalue() == flat.getvalue()
-    values, end = plan.read(nested.getvalue(), 0)
+    read: Any = schemaless_reader(BytesIO(raw), official, None)
+    schemaless_writer(again, official, read)
+    assert again.getvalue() == raw
+    values, end = plan.read(raw, 0)
     assert plan.make(values) == body
-    assert end == len(nested.getvalue())
+    assert end == len(raw)
+
+
+@given(st.integers())
+def test_a_number_of_more_than_64_bits_is_an_error(number: int) -> None:
+    out = BytesIO()
+    if -(2**63) <= number < 2**63:
+        schemaless_writer(out, "long", number)
+        assert long(number) == out.getvalue()
+    else:
+        with pytest.raises(OverflowError):
+            long(number)
 
 
 @given(objects(Everything), st.data())
 def test_bytes_cut_off_or_changed_are_an_error_or_another_body(body: Everything, data: st.DataObject) -> None:
-    plan, out = shape(Everything), BytesIO()
-    schemaless_writer(out, plan.flat, plan.dump(body))
-    raw = bytearray(out.getvalue())
+    plan, raw = shape(Everything), bytearray(written(body))
     at = data.draw(st.integers(0, len(raw) - 1))
     with suppress(ValueError, IndexError, OverflowError):
         _, end = plan.read(bytes(raw[:at]), 0)
@@ -98,10 +111,7 @@ def test_bytes_cut_off_or_changed_are_an_error_or_another_body(body: Everything,
 
 
 def test_a_class_with_one_field_is_a_record_too() -> None:
-    plan = shape(Single)
-    out = BytesIO()
-    schemaless_writer(out, plan.flat, plan.dump(Single(only="x")))
-    assert plan.read(out.getvalue(), 0) == (["x"], 2)
+    assert shape(Single).read(written(Single(only="x")), 0) == (["x"], 2)
 
 
 @given(moments)
