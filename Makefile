@@ -11,6 +11,7 @@ SYNTHEA  ?=
 KEEP     ?=
 PYTEST   ?=
 BENCH    ?=
+FHIR     ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fix bench requirements clean
@@ -51,9 +52,9 @@ fix: $(STAMP) ## let ruff format and repair what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure speed, memory and size on this machine [BENCH=...]
+bench: $(STAMP) ## the scoreboard: measure against peers on this machine, draw docs/explanation/scoreboard.md [BENCH= FHIR=]
 	@echo "bench: the scoreboard, on this machine"
-	@$(BIN)/python -m bench $(BENCH)
+	@$(if $(FHIR),FHIR=$(FHIR) )$(BIN)/python -m bench $(BENCH)
 
 requirements: ## pin the dependencies again (needs uv; for maintainers)
 	@echo "requirements: deploy/requirements*.txt from pyproject.toml"

@@ -2,41 +2,93 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from epicrisis import local
-from epicrisis.provision import drop, provision
+from epicrisis.provision import drop, postgres, provision
 from epicrisis.settings import Settings
+
+_common: list[Settings] = []
 
 
 @contextmanager
-def stage(partitions: int = 16) -> Iterator[Settings]:
-    """Settings of a provisioned namespace; dropped at the end."""
+def stage(partitions: int = 16, *, kafka: bool = True, own: bool = True) -> Iterator[Settings]:
+    """Settings of a provisioned namespace; dropped at the end. Without ``kafka`` it has databases only.
+
+    ``own=False``: what others have left does not matter here, so that a short run may share one namespace.
+    """
+    if _common and not own:
+        yield _common[0]
+        return
     settings = Settings.read(namespace=f"bench_{secrets.token_hex(3)}", partitions=partitions)
     local.up(settings)
-    provision(settings)
+    (provision if kafka else postgres.provision)(settings)
     try:
         yield settings
     finally:
-        drop(settings)
+        (drop if kafka else postgres.drop)(settings)
+        settings.forget_secrets()
 
 
-class Role:
-    """A role as a process; its memory and processor time are read from the kernel."""
+@contextmanager
+def common_stage() -> Iterator[None]:
+    """One namespace for every benchmark that does not need its own: provisioning takes longer than a short run."""
+    with stage() as settings:
+        _common.append(settings)
+        try:
+            yield
+        finally:
+            _common.clear()
 
-    def __init__(self, settings: Settings, *words: str) -> None:
+
+ROOT = Path(__file__).parents[1]
+
+
+class Process:
+    """A process under measurement; its memory and processor time are read from the kernel.
+
+    ``given`` is written to its stdin as JSON; what it says on stdout is read line by line.
+    """
+
+    def __init__(self, settings: Settings, command: Sequence[str], given: Any = None) -> None:
         environment = {**os.environ, "EPICRISIS_NAMESPACE": settings.namespace, "EPICRISIS_STATE": str(settings.state)}
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by stop)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "epicrisis", *words], env=environment, stderr=subprocess.DEVNULL
+            command,
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
         )
         self.pid = self._process.pid
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            json.dump(given, self._process.stdin)
+            self._process.stdin.close()
+
+    def line(self) -> str:
+        """The next line of its stdout, empty where it has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def check(self) -> None:
+        """RuntimeError with the last line of its stderr where it has ended."""
+        if self._process.poll() is not None:
+            self._said.seek(0)
+            lines = self._said.read().splitlines() or ["nothing said"]
+            raise RuntimeError(f"a process has ended: {lines[-1]}")
 
     def peak_mib(self) -> float:
         """The most memory it ever had, in MiB (VmHWM)."""
@@ -51,11 +103,21 @@ class Role:
     def stop(self) -> None:
         """SIGTERM, and wait."""
         self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(20)
-            return
-        self._process.kill()
-        self._process.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._said.close()
+
+
+class Role(Process):
+    """A role as a process."""
+
+    def __init__(self, settings: Settings, *words: str) -> None:
+        super().__init__(settings, [sys.executable, "-m", "epicrisis", *words])
 
 
 @contextmanager
@@ -67,14 +129,6 @@ def roles(settings: Settings, *commands: tuple[str, ...]) -> Iterator[list[Role]
     finally:
         for role in reversed(running):
             role.stop()
-
-
-def shared_data() -> Path:
-    """Where the measured input is: ``EPICRISIS_SHARED_DATA``, else ``../shared/data`` beside the checkout."""
-    path = Path(os.environ.get("EPICRISIS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not path.is_dir():
-        raise SystemExit(f"the input of this benchmark is not here: {path.name} (set EPICRISIS_SHARED_DATA)")
-    return path
 
 
 class Watch:

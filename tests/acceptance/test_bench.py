@@ -1,0 +1,145 @@
+"""The short form of the scoreboard: every benchmark runs on a tiny input, and its table has every row."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench.__main__ import ORDER
+from epicrisis.settings import Settings
+from tests.acceptance.support import environment
+from tests.infra import CHECKOUT
+
+pytestmark = pytest.mark.servers
+
+ROWS = {
+    "projection": {"live, one process"},
+    "store": {
+        *(f"append, {n} per command, {how}" for n in (1, 10, 100) for how in ("sealed", "plain Avro")),
+        *(f"one history of 20 events, {how}" for how in ("sealed", "plain Avro")),
+        *(f"replay of everything, {how}" for how in ("sealed", "plain Avro")),
+    },
+    "spine": {"bundle to readable", "worker memory", "all copies together", "worker alone"},
+    "freshness": {f"commit to readable at 50 events/s, {share}" for share in ("p50", "p99")},
+    "growth": {
+        f"{step}, {n} events there"
+        for step in ("append", "relay", "worker", "roster row", "whole history")
+        for n in (100, 200)
+    },
+    "codec": {
+        "write, sealed",
+        "read, sealed",
+        "read, sealed, facts alone",
+        "size, sealed",
+    },
+    "client": {"produce", "consume"},
+    "gate": {"gate, as sent", "gate, compact", "parse alone", "find references"},
+    "fhir": {
+        "Bundles in, until acknowledged",
+        "Bundles in, until readable",
+        "one patient",
+        "a patient's whole record",
+    },
+}
+"""By benchmark; `client`'s rows also name a version."""
+
+
+class FakeFhir(BaseHTTPRequestHandler):
+    """Answers a transaction entry by entry, and has one patient with a record of two pages."""
+
+    def do_POST(self) -> None:
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answers = [{"response": {"status": "201 Created"}} for _ in sent["entry"]]
+        self._answer({"resourceType": "Bundle", "type": "transaction-response", "entry": answers})
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        host = f"http://{self.headers['Host']}"
+        patient = {"resource": {"resourceType": "Patient", "id": "p1"}}
+        match url.path:
+            case "/fhir/metadata":
+                self._answer({"resourceType": "CapabilityStatement", "software": {"name": "Fake", "version": "1"}})
+            case "/fhir/Patient/p1/$everything" if "page" not in url.query:
+                after = {"relation": "next", "url": f"{host}/fhir/Patient/p1/$everything?page=2"}
+                self._answer({"resourceType": "Bundle", "entry": [patient], "link": [after]})
+            case "/fhir/Patient" | "/fhir/Patient/p1" | "/fhir/Patient/p1/$everything":
+                self._answer({"resourceType": "Bundle", "entry": [patient]})
+            case _:
+                self.send_error(404)
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        raw = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/fhir+json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def fhir() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeFhir)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/fhir"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def ran(settings: Settings, fhir: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What `python -m bench --short` says, and where it has put its results."""
+    folder = tmp_path_factory.mktemp("bench")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--short", "--results", str(folder / "results.json")],
+        env={**environment(settings), "FHIR": fhir},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, folder
+
+
+def test_every_benchmark_is_expected_here() -> None:
+    assert set(ORDER) == set(ROWS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ORDER)
+def test_the_table_has_every_row(name: str, ran: tuple[str, Path]) -> None:
+    said, folder = ran
+    bench = json.loads((folder / "results.json").read_text())["benches"][name]
+    rows = bench["rows"]
+    assert {row["row"] for row in rows} >= ROWS[name], bench["problem"]
+    page = (folder / "scoreboard.md").read_text()
+    for row in rows:
+        assert row["value"] > 0
+        assert any(line.strip().startswith(row["row"]) for line in said.splitlines())
+        assert f"| {row['row']} |" in page
+        if "peer" in row:
+            assert row["theirs"] > 0
+            assert row["peer"] in page
+    if bench["problem"] and bench["problem"].startswith("NotRun"):
+        pytest.skip(f"not all of it was run. {bench['problem']}")
+    assert bench["problem"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_plots_are_drawn(ran: tuple[str, Path]) -> None:
+    for name in ("times", "growth", "freshness"):
+        assert "<svg" in (ran[1] / f"{name}.svg").read_text()
