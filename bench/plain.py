@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from fastavro import schemaless_writer
+from fastavro import schemaless_reader, schemaless_writer
 
 from bench.events import Event
 from epicrisis.assembly import codec
@@ -40,9 +40,8 @@ def as_avro(event: Event) -> bytes:
     """Our envelope with the body as plain Avro: no zstd, no seal."""
     meta, body = event
     shape = codec().catalogue.kinds[meta.type].shape
-    out = BytesIO()
-    schemaless_writer(out, shape.flat, shape.dump(body))
-    return _envelopes.write(meta, meta.id.bytes, meta.subject.bytes, _NO_KEY, out.getvalue())
+    raw = shape.write(shape.leaves(body))
+    return _envelopes.write(meta, meta.id.bytes, meta.subject.bytes, _NO_KEY, raw)
 
 
 def from_avro(value: bytes) -> Event:
@@ -51,3 +50,22 @@ def from_avro(value: bytes) -> Event:
     shape = codec().catalogue.kinds[meta.type].shape
     values, _ = shape.read(raw, 0)
     return Event(meta, shape.make(values))
+
+
+def avro_fields(event: Event) -> dict[str, Any]:
+    """The body as a library for Avro wants it."""
+    values = {name: getattr(event.body, name) for name in fields_of(type(event.body))}
+    return {name: value if isinstance(value, bytes) else msgspec.to_builtins(value) for name, value in values.items()}
+
+
+def fastavro_write(event: Event, fields: dict[str, Any]) -> bytes:
+    """The body alone, by fastavro, under its published schema."""
+    out = BytesIO()
+    schemaless_writer(out, codec().catalogue.writer(event.meta.type, event.meta.version).compiled, fields)
+    return out.getvalue()
+
+
+def fastavro_read(event: Event, raw: bytes) -> Any:
+    """The fields of a body, by fastavro; ``event`` says which."""
+    schema: Any = codec().catalogue.writer(event.meta.type, event.meta.version).compiled
+    return schemaless_reader(BytesIO(raw), schema, None)
