@@ -31,7 +31,7 @@ from epicrisis.slices import partition_of
 from epicrisis.stopping import Signal
 
 LEASE_SECONDS = 10.0
-IDLE_SECONDS = (0.002, 0.03)
+IDLE_SECONDS = (0.01, 0.04)
 """The shortest and the longest pause between two looks at a journal that has no news."""
 MOVING_SECONDS, FULL_LOOK_SECONDS = 5.0, 1.0
 SLICE_LIMIT = 2_000
@@ -161,10 +161,13 @@ class Pump:
         An append takes its positions before it commits, so for some seconds after each move every look is a full one,
         and whatever may be slower than that is found by the full look once a second.
         """
-        position, now = look.position(), self._clock()
+        now = self._clock()
+        if now < self._full_look_at and now <= self._moving_until:
+            return False
+        position = look.position()
         if position != self._position:
             self._position, self._moving_until = position, now + MOVING_SECONDS
-        if now > self._moving_until and now < self._full_look_at:
+        elif now < self._full_look_at:
             return True
         self._full_look_at = now + FULL_LOOK_SECONDS
         return False
