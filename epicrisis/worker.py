@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, wait
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from epicrisis import logging, metrics
 from epicrisis.codec import Codec, KeyStore, Sealed
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, KeyLost, Poison, Unreachable, Zombie
-from epicrisis.projecting.batch import Held, moved, run_batch
+from epicrisis.projecting.batch import UNWRITABLE, Held, moved, run_batch
 from epicrisis.projecting.delivery import Consumer, Delivered
 from epicrisis.projecting.parking import Missing, retry, too_many, waiting_for_gaps
 from epicrisis.projecting.store import Store
@@ -43,6 +44,8 @@ CONSUMER: dict[str, Any] = {
     "allow_auto_create_topics": False,
     "reconnect_backoff_max_ms": 1_000,
     "max_poll_records": BATCH,
+    "fetch_min_bytes": 64 * 1024,
+    "fetch_max_wait_ms": 40,
     "fetch_max_bytes": 8 * 1024 * 1024,
     "max_partition_fetch_bytes": 2 * 1024 * 1024,
     "metadata_max_age_ms": 30_000,
@@ -277,10 +280,10 @@ class Worker:
 
     def _apply(self, batch: Batch) -> None:
         items, aside, upto = batch
-        with self._store.transaction() as at:
-            parked = run_batch(at, self._consumers, items, self._held, upto)
-            for record, reason in aside:
-                at.set_aside(self._topic, record.partition, record.offset, reason, record.key, record.value)
+        try:
+            parked = self._commit(batch, careful=False)
+        except UNWRITABLE:
+            parked = self._commit(batch, careful=True)
         moved(self._held, upto)
         metrics.applied(self._group, len(items), parked, [reason for _, reason in aside])
         for record, reason in aside:
@@ -295,6 +298,13 @@ class Worker:
                 too_many(at, list(parked))
         if self._on_batch:
             self._on_batch(len(items))
+
+    def _commit(self, batch: Batch, *, careful: bool) -> Counter[str]:
+        with self._store.transaction() as at:
+            parked = run_batch(at, self._consumers, batch.items, self._held, batch.upto, careful=careful)
+            for record, reason in batch.aside:
+                at.set_aside(self._topic, record.partition, record.offset, reason, record.key, record.value)
+        return parked
 
     def _heal(self) -> None:
         """Subjects that wait for a missing event: fetch it from the journal, apply the queue."""

@@ -46,11 +46,19 @@ class Held:
 
 
 def run_batch(
-    at: Transaction, consumers: Sequence[Consumer], items: Sequence[Delivered], held: Held, upto: Mapping[int, int]
+    at: Transaction,
+    consumers: Sequence[Consumer],
+    items: Sequence[Delivered],
+    held: Held,
+    upto: Mapping[int, int],
+    *,
+    careful: bool = True,
 ) -> Counter[str]:
     """Apply ``items`` (in log order per partition) and move the offsets to ``upto`` (per partition).
 
     Returns how many subjects-to-be-parked each consumer had. The caller commits, then calls `moved`.
+    Not ``careful``: saves the savepoints; where a row cannot be written, it raises one of `UNWRITABLE` instead of
+    finding out whose it is, and the caller has to roll back and to do it again, carefully.
 
     Raises
     ------
@@ -64,7 +72,8 @@ def run_batch(
     for consumer in consumers:
         own = [i for i in items if i.offset >= held.at[consumer.name, i.partition][0]]
         apply, waiting = positions.admit(consumer.name, own)
-        failures = waiting + apply_or_fail(at, consumer, apply, shard)
+        failed_now = apply_or_fail(at, consumer, apply, shard) if careful else consumer.apply(at, apply, shard)
+        failures = waiting + failed_now
         failed = {id(f.delivered) for f in failures}
         positions.settle(consumer.name, [i for i in apply if id(i) not in failed])
         for failure in sorted(failures, key=lambda f: (f.delivered.partition, f.delivered.offset)):

@@ -116,8 +116,6 @@ class PostgresTransaction:
 
     def load(self, projection: Projection, keys: Mapping[str, Collection[Key]]) -> dict[Place, Any]:
         stores, rows = self._stores(projection), dict[Place, Any]()
-        for store in stores.values():
-            store.prepare(self.cur)
         for name, wanted in keys.items():
             stores[name].load(self.cur, wanted, rows)
         return rows

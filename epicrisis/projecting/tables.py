@@ -55,11 +55,6 @@ class TableStore:
         self._absent: set[Key] = set()
         self._direct = projection.scope is Scope.CLUSTER  # PostgreSQL refuses COPY into a table with row-level security
 
-    def prepare(self, cur: Cursor) -> None:
-        """Make this connection's staging table: at the start of each transaction."""
-        self._learn(cur)
-        cur.execute(self._create_stage)
-
     def _learn(self, cur: Cursor) -> None:
         """The column types, once."""
         if not self._types:
@@ -92,6 +87,7 @@ class TableStore:
 
     def load(self, cur: Cursor, keys: Collection[Key], into: dict[Place, Any]) -> None:
         """Read the rows of these keys into ``into``; absent ones become None."""
+        self._learn(cur)
         name = self.table.name
         into.update(((name, key), None) for key in keys)
         self._absent = set(keys) if self._direct else set()
@@ -109,6 +105,7 @@ class TableStore:
 
     def write(self, cur: Cursor, rows: Mapping[Key, Any], shard: int) -> None:
         """Write these rows; None removes one. What `load` has not found is new: nobody else writes about a subject."""
+        self._learn(cur)
         absent, self._absent = self._absent, set()
         new = [row for key, row in rows.items() if row is not None and key in absent]
         kept = [row for key, row in rows.items() if row is not None and key not in absent]
@@ -116,6 +113,7 @@ class TableStore:
         if new:
             self._copy_in(cur, self._fill, new, shard)
         if kept:
+            cur.execute(self._create_stage)
             if self._written_by is cur:  # a second time in one transaction (a retry, a search for a culprit)
                 cur.execute(self._empty_stage)
             self._written_by = cur
