@@ -10,11 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import pytest
 
 from epicrisis import logging
 from epicrisis.settings import Settings
 from tests import infra
+
+# No test depends on the clock: neither on how long an example takes, nor on how fast examples are made.
+hypothesis.settings.register_profile(
+    "epicrisis", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("epicrisis")
 
 UNIT = infra.CHECKOUT / "tests" / "unit"
 

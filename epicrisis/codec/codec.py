@@ -13,12 +13,12 @@ from uuid import UUID
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
-from epicrisis.codec.avro import Read, leaves
 from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import MAX_VALUE, Envelopes
 from epicrisis.codec.keys import DataKey
 from epicrisis.codec.layout import COMPACT, VERBATIM, Unindented, pack, unpack
+from epicrisis.codec.reading import Read, leaves
 from epicrisis.codec.sealing import body_context, seal, unseal
 from epicrisis.errors import Poison, Refused, UnknownSchema
 from epicrisis.event import Meta, fields_of

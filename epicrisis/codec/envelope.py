@@ -13,8 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from epicrisis.codec.avro import moment
 from epicrisis.codec.catalogue import Release
+from epicrisis.codec.reading import moment
 from epicrisis.codec.writing import long, micros, text
 from epicrisis.errors import CatalogueError, Poison, UnknownSchema
 from epicrisis.event import Meta

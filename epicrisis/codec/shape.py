@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from epicrisis.codec.avro import Read, items, maker, optional, reader
+from epicrisis.codec.reading import Read, items, maker, optional, reader
 from epicrisis.codec.writing import micros, taker, writer
 from epicrisis.event import NOTHING, default_of, fields_of, is_record
 

@@ -1,6 +1,6 @@
 """Writing Avro by hand: bodies and envelopes are written ten thousand times a second.
 
-What is written is plain Avro, the same bytes as fastavro writes (a test compares them); `avro.py` reads bodies.
+What is written is plain Avro, the same bytes as fastavro writes (a test compares them); `reading.py` reads bodies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from epicrisis.codec.avro import EPOCH, items, leaves, optional
+from epicrisis.codec.reading import EPOCH, items, leaves, optional
 from epicrisis.event import is_record
 
 _SHORT = tuple(bytes([n]) for n in range(0x80))
@@ -31,7 +31,7 @@ def taker(cls: type[Any]) -> Callable[[Any], list[Any]]:
 
 
 def writer(cls: type[Any]) -> Callable[[Sequence[Any]], bytes]:
-    """How the values of its leaves are written: one expression written out, as `avro.maker` writes its own."""
+    """How the values of its leaves are written: one expression written out, as `reading.maker` writes its own."""
     names: dict[str, Any] = {"lengths": _Lengths()}
     parts = []
     for number, leaf in enumerate(leaves(cls)):

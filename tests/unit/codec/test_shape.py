@@ -10,7 +10,7 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epicrisis.codec.avro import moment
+from epicrisis.codec.reading import moment
 from epicrisis.codec.shape import shape
 from epicrisis.codec.writing import long, micros
 from epicrisis.event import event, record, value

@@ -1,6 +1,6 @@
-"""Reading a body's Avro by hand: most of what a worker does with an event is this.
+"""Reading Avro by hand: most of what a worker does with an event is this.
 
-What is read here is plain Avro, written by fastavro (a test compares them). Reading is stricter, as for the envelope:
+What is read here is plain Avro; `writing.py` writes it, and fastavro reads it the same (a test compares). Stricter:
 one form per value, and nothing is allocated before its length was checked.
 """
 
