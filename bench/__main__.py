@@ -58,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             failed += problem is not None and not problem.startswith(NotRun.__name__)
             results["benches"][name] = {**about_this_run(), "short": options.short, "rows": rows, "problem": problem}
             save(options.results, results)
-            title = f"{name}: {importlib.import_module(f'bench.{name}').__doc__.splitlines()[0]}"
-            emit(map(printed, rows), COLUMNS, title=title)
+            emit(map(printed, rows), COLUMNS, title=f"{name}: {page.TITLES[name]}")
             if problem is not None:
                 print(f"{name}: {problem}\n")
     _summary(names, results)

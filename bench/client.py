@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import confluent_kafka
 from kafka import TopicPartition
 
+from bench.contenders import librdkafka
 from bench.events import events, keys_for, value_of
-from bench.projection import librdkafka
 from bench.row import Row, named, versus
 from bench.stage import stage
 from epicrisis.codec import MAX_RECORD, MemoryKeyStore, headers

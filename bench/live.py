@@ -1,4 +1,4 @@
-"""Our own worker with the read model of `bench.peers.model`: the ledger archives, a projection folds."""
+"""Our own worker and rebuild with the read model of `bench.peers.model`: the ledger archives, a projection folds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 
-from epicrisis.assembly import codec, key_store, missing
+from epicrisis.assembly import codec, key_store, missing, seldom_collect
 from epicrisis.database import Database
 from epicrisis.event import Meta, record, replace
 from epicrisis.ledger import LedgerFollower
@@ -22,6 +22,7 @@ from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projection import Key, Projection, Scope
 from epicrisis.provision.postgres import roles_of
+from epicrisis.rebuild.fill import Filler
 from epicrisis.settings import Settings
 from epicrisis.worker import Decoder, Worker
 
@@ -95,10 +96,8 @@ def create(settings: Settings) -> None:
         create_projection(connection, projection, tables=TABLES, reads=None, roles=roles_of(settings))
 
 
-def main() -> None:
-    """Follow the topic until stopped; says on stdout when it has its partitions."""
-    json.load(sys.stdin)
-    settings = Settings.read()
+def follow(settings: Settings) -> None:
+    """The worker, until it is stopped; says when it has its partitions."""
     some = [LedgerFollower(), ProjectionFollower(projection)]
     worker = Worker(
         settings,
@@ -119,5 +118,23 @@ def main() -> None:
     worker.run()
 
 
+def fill(settings: Settings, schema: str) -> None:
+    """One process of a rebuild: part after part of the ledger; says when it begins and when it has done."""
+    filler = Filler(
+        settings.dsn_for("cluster", "rebuilder"),
+        [projection.in_schema(schema)],
+        codec=codec(),
+        keys=key_store(settings, "rebuilder"),
+        partitions=settings.partitions,
+    )
+    print(time.monotonic(), flush=True)
+    while filler.step() is not None:
+        pass
+    print(time.monotonic(), flush=True)
+    signal.pause()  # its processor time is still to be read
+
+
 if __name__ == "__main__":
-    main()
+    schema = json.load(sys.stdin)
+    seldom_collect()
+    fill(Settings.read(), schema) if schema else follow(Settings.read())

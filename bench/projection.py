@@ -6,266 +6,117 @@ count per subject and event type) from the same events in the same order, in the
 decompress nothing. At the end the rows must be equal. A run begins when the consumer has its partitions, and ends when
 the last event is in all three tables.
 
-Live is one process. Rebuilding is everything again from the beginning on two processes: the peers follow the topic
-from its begin into empty tables, half of it each; ours reads the ledger. Ours also seals, chains the archive, knows a
+Live is one process. Rebuilding is everything again from the beginning on two processes, without the archive, which is
+there already: the peers follow the topic from its begin into empty tables, half of the partitions each; ours reads the
+ledger as `epicrisis rebuild` does. Ours also seals, chains the archive, knows a
 repeated or missing event, and moves rows and offsets together; the peers deliver at least once and may count twice.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 import psycopg
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient
-from psycopg.conninfo import conninfo_to_dict
 
 from bench import live
-from bench.events import Event, events, keys_for, value_of
-from bench.peers.model import TABLES
-from bench.plain import as_json
-from bench.row import Row, named, versus
+from bench.contenders import (
+    HALVES,
+    PARTITIONS,
+    PLAIN,
+    QUIX,
+    WHOLE,
+    Contender,
+    Result,
+    build,
+    digest,
+    fill_topics,
+    of_peer,
+    quix_python,
+    topics,
+    version_of,
+)
+from bench.events import events
+from bench.row import Row, versus
 from bench.stage import Process, stage
-from epicrisis.assembly import key_store
-from epicrisis.relay import producer
+from epicrisis.database import Database
+from epicrisis.provision.postgres import roles_of
+from epicrisis.rebuild.building import begin, finish, remove
 from epicrisis.settings import Settings
-from epicrisis.slices import partition_of, slice_of
 
+AT_MOST = 300
+"""Seconds."""
 EVENTS = 40_000
-PARTITIONS = 16
+PROCESSES, TIMES = 2, 3
+"""Processes of a rebuild; ours, which takes a second or two, is done three times, and the median counts."""
 LIVE_GOAL, REBUILD_GOAL = 2.5, 8.0
-REQUIREMENTS = Path(__file__).parent / "peers" / "requirements.txt"
-SECONDS = 60
-"""So long one contender may take."""
-PLAIN, QUIX = "confluent-kafka, executemany", "quixstreams, PostgreSQLSink"
-WHOLE, HALVES = ("json",), ("json.even", "json.odd")
-
-
-class Contender(NamedTuple):
-    """Who builds the read model, and in which tables. One process for each thing in ``given``."""
-
-    name: str
-    command: Sequence[str]
-    given: Sequence[Any]
-    dsn: str
-    schema: str
-    archive: str
-
-
-class Result(NamedTuple):
-    """How long it took, the processor time of its processes, a digest of the rows."""
-
-    seconds: float
-    processor: float
-    digest: str
 
 
 def run(short: bool = False) -> Iterator[Row]:
     """Rows: live against each peer, then rebuilt against each peer."""
     number = 300 if short else EVENTS
-    with stage(PARTITIONS) as settings, _topics(settings), tempfile.TemporaryDirectory() as scratch:
-        _fill(settings, list(events(number)))
+    with stage(PARTITIONS) as settings, topics(settings), tempfile.TemporaryDirectory() as scratch:
+        fill_topics(settings, list(events(number)))
         live.create(settings)
         command, dsn = [sys.executable, "-m", "bench.live"], settings.admin_dsn(settings.database("cluster"))
-        ours = build(settings, Contender("ours", command, [None], dsn, live.projection.schema, "ledger.event"), number)
+        alive = build(settings, Contender("ours", command, [None], dsn, live.projection.schema, "ledger.event"), number)
+        turns = [rebuilt(settings) for _ in range(1 if short else TIMES)]
+        again = turns[0]._replace(
+            seconds=statistics.median(t.seconds for t in turns), processor=statistics.median(t.processor for t in turns)
+        )
         peers = {PLAIN: [sys.executable, "-m", "bench.peers.plain_loop"]}
         problem = None
         try:
             peers[QUIX] = [str(quix_python(make=not short)), "-m", "bench.peers.quix"]
         except (OSError, subprocess.CalledProcessError) as error:
             problem = f"quixstreams runs in a venv of its own, which `make bench BENCH=projection` makes: {error}"
-        for name, command in peers.items():
-            theirs = _of_peer(settings, name, command, WHOLE, scratch, number)
-            assert theirs.digest == ours.digest, f"{name} has built other rows"
-            yield versus(
-                "live, one process",
-                number / ours.seconds,
-                "events/s",
-                _version(name),
-                number / theirs.seconds,
-                times_goal=LIVE_GOAL if name == QUIX else None,
-                note=f"{number:,} events into equal rows; {ours.processor:.1f} and {theirs.processor:.1f} s of "
-                "processor in the processes themselves",
-            )
+        for row, ours, names, goal in (
+            ("live, one process", alive, WHOLE, LIVE_GOAL),
+            (f"rebuild, {PROCESSES} processes", again, HALVES, REBUILD_GOAL),
+        ):
+            for name, command in peers.items():
+                theirs = of_peer(settings, name, command, names, scratch, number)
+                assert ours.digest == theirs.digest, f"{name} has built other rows"
+                yield versus(
+                    row,
+                    number / ours.seconds,
+                    "events/s",
+                    version_of(name),
+                    number / theirs.seconds,
+                    times_goal=goal if name == QUIX else None,
+                    note=f"{number:,} events into equal rows, {ours.seconds:.1f} and {theirs.seconds:.1f} s; "
+                    f"{ours.processor:.1f} and {theirs.processor:.1f} s of processor in the processes themselves",
+                )
     if problem:
         raise SystemExit(problem)
 
 
-def _version(name: str) -> str:
-    package, _, how = name.partition(", ")
-    if package in ("confluent-kafka",):
-        return f"{named(package)}, {how}"
-    line = next(line for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines() if line.startswith(package))
-    return f"{package} {line.partition('==')[2]}, {how}"
-
-
-def build(settings: Settings, contender: Contender, number: int) -> Result:
-    """Let it build the read model of so many events, and take the time."""
-    processes = [Process(settings, contender.command, given) for given in contender.given]
+def rebuilt(settings: Settings) -> Result:
+    """Ours, from the ledger: from the first empty table to the last index, without the start of the processes."""
+    database = Database(settings.dsn_for("cluster", "rebuilder"), size=1)
+    began = time.monotonic()
+    with database.transaction() as cur:
+        made = begin(cur, live.projection, live.TABLES)
+    seconds = time.monotonic() - began
+    processes = [Process(settings, [sys.executable, "-m", "bench.live"], made.schema) for _ in range(PROCESSES)]
     try:
-        began = min(float(process.line() or "nan") for process in processes)
-        deadline = time.monotonic() + SECONDS
-        with psycopg.connect(contender.dsn, autocommit=True) as reader:
-            while (there := _built(reader, contender)) != (number, number, number):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{contender.name}: only {there} of {number} events after {SECONDS} s")
-                for process in processes:
-                    process.check()
-                time.sleep(0.05)
-            seconds = time.monotonic() - began
-            processor = sum(process.cpu_seconds() for process in processes)
-            return Result(seconds, processor, _digest(reader, contender))
+        first = min(float(process.line()) for process in processes)
+        last = max(float(process.line()) for process in processes)
+        processor = sum(process.cpu_seconds() for process in processes)
     finally:
         for process in processes:
             process.stop()
-
-
-def _built(reader: psycopg.Connection[Any], contender: Contender) -> tuple[int, int, int]:
-    """Events in the archive, in the latest states, in the tallies."""
-    query = (
-        f"SELECT (SELECT count(*) FROM {contender.archive}), (SELECT coalesce(sum(events), 0) FROM "
-        f"{contender.schema}.patient), (SELECT coalesce(sum(events), 0) FROM {contender.schema}.tally)"
-    )
-    row = reader.execute(query.encode()).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1]), int(row[2])
-
-
-def _digest(reader: psycopg.Connection[Any], contender: Contender) -> str:
-    queries = (
-        "SELECT subject::text, events, name, birth_date, last_type, last_code, last_at FROM {}.patient ORDER BY 1",
-        "SELECT subject::text, type, events FROM {}.tally ORDER BY 1, 2",
-        "SELECT subject::text, source, seq FROM {} ORDER BY 1, 2, 3",
-    )
-    places = (contender.schema, contender.schema, contender.archive)
-    digest = hashlib.sha256()
-    for query, place in zip(queries, places, strict=True):
-        for row in reader.execute(query.format(place).encode()):
-            digest.update(repr(row).encode())
-    return digest.hexdigest()
-
-
-# The topics
-
-
-@contextmanager
-def _topics(settings: Settings) -> Iterator[None]:
-    """The peers' topics; removed at the end, with those that quixstreams made."""
-    admin = KafkaAdminClient(**settings.kafka("admin"))
-    names = [settings.topic(name) for name in (*WHOLE, *HALVES)]
-    admin.create_topics(
-        {name: {"num_partitions": PARTITIONS, "replication_factor": settings.kafka_replication} for name in names}
-    )
-    try:
-        yield
-    finally:
-        admin.delete_topics([t for t in admin.list_topics() if settings.namespace in t and t != settings.topic()])
-        admin.close()
-
-
-def _fill(settings: Settings, some: Sequence[Event]) -> None:
-    """Our topic with sealed records; the peers' with JSON: all of it, and the even and the odd partitions alone."""
-    store = key_store(settings, "intake")
-    keys = keys_for(some, store)
-    store.close()
-    log = producer(settings)
-    for event in some:
-        partition = partition_of(slice_of(event.meta.subject), settings.partitions)
-        log.send(settings.topic(), key=event.meta.subject.bytes, value=value_of(event, keys), partition=partition)
-    log.flush()
-    log.close()
-    plain = KafkaProducer(**settings.kafka("admin"), compression_type="zstd", linger_ms=5, batch_size=512 * 1024)
-    for event in some:
-        partition = partition_of(slice_of(event.meta.subject), settings.partitions)
-        key, value = str(event.meta.subject).encode(), as_json(event)
-        for topic in (WHOLE[0], HALVES[partition % 2]):
-            plain.send(settings.topic(topic), key=key, value=value, partition=partition)
-    plain.flush()
-    plain.close()
-
-
-# The peers
-
-
-def _of_peer(
-    settings: Settings, name: str, command: Sequence[str], topics: Sequence[str], scratch: str, number: int
-) -> Result:
-    """A peer's result, with groups and a database of its own.
-
-    A database, because quixstreams' sink does not know its own primary key where a table of the same name is in another
-    schema.
-    """
-    own = f"{settings.namespace}_peer_{secrets.token_hex(3)}"
-    with psycopg.connect(settings.admin_dsn(), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {own}".encode())
-        try:
-            with psycopg.connect(settings.admin_dsn(own)) as connection:
-                connection.execute(TABLES.encode())
-            return build(settings, _peer(settings, own, name, command, topics, scratch), number)
-        finally:
-            admin.execute(f"DROP DATABASE {own} WITH (FORCE)".encode())
-
-
-def _peer(
-    settings: Settings, own: str, name: str, command: Sequence[str], topics: Sequence[str], scratch: str
-) -> Contender:
-    dsn = settings.admin_dsn(own)
-    parts = conninfo_to_dict(dsn)
-    postgres = {field: parts[field] for field in ("host", "port", "dbname", "user", "password")}
-    given = [
-        {
-            "kafka": librdkafka(settings.kafka("admin")),
-            "topic": settings.topic(topic),
-            "group": f"{own}.{topic}",
-            "dsn": dsn,
-            "postgres": postgres,
-            "state": f"{scratch}/{own}.{topic}",
-        }
-        for topic in topics
-    ]
-    return Contender(name, command, given, dsn, "public", "archive")
-
-
-def librdkafka(client: dict[str, Any]) -> dict[str, Any]:
-    """kafka-python's settings in the words of librdkafka."""
-    servers = client["bootstrap_servers"]
-    words = {
-        "bootstrap.servers": servers if isinstance(servers, str) else ",".join(servers),
-        "security.protocol": client.get("security_protocol", "PLAINTEXT"),
-        "sasl.mechanism": client.get("sasl_mechanism"),
-        "sasl.username": client.get("sasl_plain_username"),
-        "sasl.password": client.get("sasl_plain_password"),
-        "ssl.ca.location": client.get("ssl_cafile"),
-    }
-    return {name: value for name, value in words.items() if value is not None}
-
-
-def quix_python(*, make: bool = True) -> Path:
-    """The Python of quixstreams' own venv: its pydantic is not the one that we are pinned to.
-
-    Raises
-    ------
-    OSError
-        It is not there, and was not to be made.
-    """
-    folder = Path(sys.prefix) / "bench-quixstreams"
-    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = REQUIREMENTS.read_bytes()
-    if stamp.exists() and stamp.read_bytes() == wanted:
-        return python
-    if not make:
-        raise FileNotFoundError("it has not been made here")
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
-    subprocess.run(install, check=True)
-    stamp.write_bytes(wanted)
-    return python
+    began = time.monotonic()
+    with database.transaction() as cur:
+        finish(cur, made, None, roles_of(settings))
+    seconds += last - first + time.monotonic() - began
+    with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as reader:
+        found = digest(reader, made.schema)
+    with database.transaction() as cur:
+        remove(cur, made.schema)
+    database.close()
+    return Result(seconds, processor, found)

@@ -55,13 +55,15 @@ def main() -> None:
             for v in values:
                 states[v["subject"]] = after(states.get(v["subject"]), v["type"], v["effective"], v["facts"])
                 counts[v["subject"], v["type"]] = counts.get((v["subject"], v["type"]), 0) + 1
-            cur.executemany(
-                ARCHIVE,
-                [
-                    (v["subject"], v["source"], v["seq"], v["type"], v["recorded"], m.value().decode())
-                    for v, m in zip(values, messages, strict=True)
-                ],
-            )
+            if given["archive"]:
+                rows = zip(values, messages, strict=True)
+                cur.executemany(
+                    ARCHIVE,
+                    [
+                        (v["subject"], v["source"], v["seq"], v["type"], v["recorded"], m.value().decode())
+                        for v, m in rows
+                    ],
+                )
             cur.executemany(SAVE, [(subject, *state.values()) for subject, state in states.items()])
             cur.executemany(COUNT, [(*key, n) for key, n in counts.items()])
             connection.commit()

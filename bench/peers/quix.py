@@ -64,9 +64,10 @@ def main() -> None:
 
     events = app.dataframe(topic)
     names = ("subject", "source", "seq", "type", "recorded")
-    events.apply(lambda value: {**{name: value[name] for name in names}, "body": orjson.dumps(value).decode()}).sink(
-        sink("archive", "subject", "source", "seq")
-    )
+    if given["archive"]:
+        events.apply(
+            lambda value: {**{name: value[name] for name in names}, "body": orjson.dumps(value).decode()}
+        ).sink(sink("archive", "subject", "source", "seq"))
     folded = events.apply(fold, stateful=True)
     folded.apply(lambda value: {"subject": value["subject"], **value["patient"]}).sink(sink("patient", "subject"))
     folded.apply(
