@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,7 +24,7 @@ from eventsourcing.cryptography import AESCipher
 from eventsourcing.domain import DomainEvent, datetime_now_with_tzinfo
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.events import Event, first
+from bench.events import Event, copy, first
 from bench.plain import as_avro, fields, from_avro
 from bench.row import Row, named, versus
 from bench.stage import stage
@@ -44,6 +45,7 @@ COMMANDS = {1: 300, 10: 80, 100: 16}
 TURNS = 5
 HISTORY, READS = 500, 10
 PAGE = 2_000
+_turns = count(1)
 APPEND_GOAL, REPLAY_GOAL = 2.0, 2.0
 
 
@@ -319,13 +321,14 @@ def _append_turns(everybody: Sequence[Store], per_command: int, commands: int, t
     return {store: statistics.median(some[1:]) for store, some in rates.items()}  # the first turn warms
 
 
-def _next_events(subject: UUID, head: int, count: int) -> list[Event]:
-    """So many events of this subject, behind its first ``head``: the chart's of the simulation, one after another."""
+def _next_events(subject: UUID, head: int, number: int) -> list[Event]:
+    """So many events of this subject, behind its first ``head``: the simulation's of the chart, about new resources."""
     bodies = [event for event in first() if event.meta.source == SERVICE]
     made = []
-    for seq in range(head + 1, head + count + 1):
-        meta, body = bodies[(subject.int + seq) % len(bodies)]
-        made.append(Event(replace(meta, id=uuid4(), subject=subject, seq=seq), body))
+    for seq in range(head + 1, head + number + 1):
+        meta, body = copy(bodies[(subject.int + seq) % len(bodies)], next(_turns))
+        own = body.resource.replace(str(meta.subject).encode(), str(subject).encode())
+        made.append(Event(replace(meta, id=uuid4(), subject=subject, seq=seq), replace(body, resource=own)))
     return made
 
 
