@@ -1,0 +1,113 @@
+"""The roles of one installation under faults: whoever has ended is started again, as a supervisor would."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psycopg
+
+from epicrisis.errors import EpicrisisError
+from epicrisis.lag import Lag
+from epicrisis.local.process import choose_port
+from epicrisis.local.state import State
+from epicrisis.settings import Settings
+from tests.acceptance.support import GENEROUS, rows
+from tests.faults.processes.history import Acknowledged
+from tests.faults.processes.roles import Role
+from tests.faults.processes.sending import Lane, send
+
+ROLES = {"relay": 2, "work": 2, "serve": 1}
+TICK = 0.03
+
+
+class Crew:
+    """Relays, workers, a `serve`, and a sender per lane. ``ended``: how often one ended by itself, by kind.
+
+    ``paces``: seconds at most between two messages of a lane.
+    """
+
+    def __init__(self, settings: Settings, logs: Path, lanes: Sequence[Path] = (), roles: dict[str, int] | None = None):
+        self._settings, self._logs = settings, logs
+        logs.mkdir(parents=True)
+        self.lanes = {f"import-{n}": Lane(folder, logs / f"{n}.answers") for n, folder in enumerate(lanes)}
+        self.paces = dict.fromkeys(self.lanes, 0.0)
+        wanted = ROLES if roles is None else roles
+        self._names = [f"{kind}-{n}" for kind, count in wanted.items() for n in range(count)]
+        self._port = str(choose_port(State(settings.state), f"{settings.namespace}-serve"))
+        self.running: dict[str, Role] = {}
+        self.ended: Counter[str] = Counter()
+        self.sending = True
+
+    def tend(self) -> None:
+        """Start whoever should run and does not."""
+        for name in [*self._names, *self.lanes]:
+            role = self.running.get(name)
+            if role is not None and role.alive:
+                continue
+            if role is not None and role.code not in (0, -9):
+                self.ended[kind_of(name)] += 1
+            if name in self.lanes and (not self.sending or self.lanes[name].done()):
+                self.running.pop(name, None)
+                continue
+            self.running[name] = self._start(name)
+
+    def _start(self, name: str) -> Role:
+        log = self._logs / f"{name}.log"
+        if (lane := self.lanes.get(name)) is not None:
+            words = str(lane.folder), str(lane.answers), f"{self.paces[name]:.3f}"
+            return Role(self._settings, log, *words, work=send)
+        kind = kind_of(name)
+        return Role(self._settings, log, kind, *(["--port", self._port] if kind == "serve" else []))
+
+    def acknowledged(self) -> list[Acknowledged]:
+        """Every answer that a sender got."""
+        return [answer for lane in self.lanes.values() for answer in lane.acknowledged()]
+
+    def sends(self) -> bool:
+        """Whether any sender is there."""
+        return any(name in self.running for name in self.lanes)
+
+    def done(self) -> bool:
+        """Whether every message was answered."""
+        return all(lane.done() for lane in self.lanes.values())
+
+    def until(self, happened: Callable[[], object], what: str, seconds: float = 3 * GENEROUS) -> None:
+        """Wait, with everybody at work."""
+        deadline = time.monotonic() + seconds
+        while not happened():
+            self.tend()
+            assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+            time.sleep(TICK)
+
+    def come_to_rest(self, settings: Settings) -> None:
+        """Wait, with everybody at work, until no message is unfinished and every event is applied."""
+        lag = Lag(settings)
+        busy = "SELECT 1 FROM inbox.busy LIMIT 1"
+
+        def rests() -> bool:
+            try:
+                if rows(settings, "intake", busy):
+                    return False
+                lag.wait(0.5, ["ledger"])
+            except (EpicrisisError, psycopg.OperationalError):
+                return False
+            return True
+
+        try:
+            self.until(rests, "everything comes to rest")
+        finally:
+            lag.close()
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End everybody."""
+        for role in self.running.values():
+            role.kill() if kill else role.stop()
+        self.running.clear()
+
+
+def kind_of(name: str) -> str:
+    """``relay`` of ``relay-1``."""
+    return name.rsplit("-", 1)[0]
