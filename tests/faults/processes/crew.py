@@ -21,6 +21,8 @@ from tests.faults.processes.sending import Lane, send
 
 ROLES = {"relay": 2, "work": 2, "serve": 1}
 TICK = 0.03
+BACK_OFF = 0.3
+"""Seconds before one that ended by itself is started again."""
 
 
 class Crew:
@@ -40,6 +42,7 @@ class Crew:
         self.running: dict[str, Role] = {}
         self.ended: Counter[str] = Counter()
         self.sending = True
+        self._not_before: dict[str, float] = {}
 
     def tend(self) -> None:
         """Start whoever should run and does not."""
@@ -49,6 +52,10 @@ class Crew:
                 continue
             if role is not None and role.code not in (0, -9):
                 self.ended[kind_of(name)] += 1
+                self._not_before[name] = time.monotonic() + BACK_OFF
+                del self.running[name]
+            if time.monotonic() < self._not_before.get(name, 0.0):
+                continue
             if name in self.lanes and (not self.sending or self.lanes[name].done()):
                 self.running.pop(name, None)
                 continue

@@ -31,14 +31,14 @@ class Place:
 
     def start_kafka(self) -> None:
         """Bring dead brokers back, beside whatever else happens."""
-        thread = threading.Thread(target=self.servers.start_kafka, name="kafka comes back", daemon=True)
+        thread = threading.Thread(target=self.servers.brokers.start, name="kafka comes back", daemon=True)
         self._starting.append(thread)
         thread.start()
 
     @property
     def kafka_is_whole(self) -> bool:
         """Whether every broker is up, and none is about to come."""
-        return not any(t.is_alive() for t in self._starting) and all(map(self.servers.alive, self.servers.nodes))
+        return self.servers.brokers.whole and not any(t.is_alive() for t in self._starting)
 
     def heal(self) -> None:
         """End whatever still lasts."""
@@ -49,8 +49,8 @@ class Place:
         for thread in self._starting:
             thread.join()
         self._starting.clear()
-        self.servers.start_kafka()
-        self.servers.start_postgres()
+        self.servers.brokers.start()
+        self.servers.database.start()
 
     def freeze(self, name: str) -> None:
         """SIGSTOP."""
@@ -66,8 +66,8 @@ class Place:
 
 def _network(place: Place) -> list[Proxy]:
     """The proxies of one server or the other."""
-    brokers = list(place.servers.brokers.values())
-    return place.chance.choice([brokers, [place.servers.database], place.chance.sample(brokers, 1)])
+    brokers = list(place.servers.brokers.proxies.values())
+    return place.chance.choice([brokers, [place.servers.database.proxy], place.chance.sample(brokers, 1)])
 
 
 def latency(place: Place) -> End:
@@ -106,12 +106,12 @@ def cut(place: Place) -> End:
 
 
 def answer_lost_at_commit(place: Place) -> End:
-    place.servers.database.lose = commits
-    return _heal([place.servers.database])
+    place.servers.database.proxy.lose = commits
+    return _heal([place.servers.database.proxy])
 
 
 def answer_lost_at_produce(place: Place) -> End:
-    brokers = list(place.servers.brokers.values())
+    brokers = list(place.servers.brokers.proxies.values())
     for proxy in brokers:
         proxy.lose = produces
     return _heal(brokers)
@@ -162,7 +162,7 @@ def broker_killed(place: Place) -> End:
     """kill -9 of one broker of three; the others go on."""
     if not place.kafka_is_whole:
         return None
-    place.servers.kill_kafka(place.chance.choice(list(place.servers.nodes)))
+    place.servers.brokers.kill(place.chance.choice(list(place.servers.brokers.nodes)))
     return place.start_kafka
 
 
@@ -170,8 +170,8 @@ def two_brokers_killed(place: Place) -> End:
     """kill -9 of two brokers of three: publishing waits."""
     if not place.kafka_is_whole:
         return None
-    for node in place.chance.sample(list(place.servers.nodes), 2):
-        place.servers.kill_kafka(node)
+    for node in place.chance.sample(list(place.servers.brokers.nodes), 2):
+        place.servers.brokers.kill(node)
     return place.start_kafka
 
 

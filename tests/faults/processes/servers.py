@@ -1,4 +1,4 @@
-"""Servers that may be broken: three Kafka nodes and a PostgreSQL of their own, each also behind a proxy."""
+"""Servers that may be broken: Kafka brokers and a PostgreSQL of their own, each also behind a proxy."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+import psycopg
 
 from epicrisis.local import kafka, postgres
 from epicrisis.local.process import LOOPBACK, choose_port, running, wait_gone
@@ -21,96 +22,139 @@ PARTITIONS = 8
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
-class Servers:
-    """`nodes` Kafka brokers and a PostgreSQL in a folder of their own.
+def kill(state: State, name: str) -> None:
+    """kill -9, and wait until it is gone."""
+    record = running(state, name)
+    if record is not None:
+        os.kill(record.pid, signal.SIGKILL)
+        wait_gone(record, 30)
 
-    Each broker has a second listener that is advertised as its proxy's address: a client that begins at a proxy stays
-    behind the proxies, one that begins at a broker never sees them.
+
+class Brokers:
+    """Kafka nodes in a folder of their own.
+
+    Each has a second listener that is advertised as its proxy's address: a client that begins at a proxy stays behind
+    the proxies, one that begins at a broker never sees them.
     """
 
-    def __init__(self, folder: Path, nodes: int = 3) -> None:
-        self.state = State(folder)
-        self.state.make()
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self._state = State(folder)
+        self._state.make()
         self.nodes = range(1, nodes + 1)
-        self._wrapping_key = secrets.token_urlsafe(32)
-        self._far = {node: choose_port(self.state, f"far-{node}") for node in self.nodes}
-        self.brokers = {node: Proxy(port) for node, port in self._far.items()}
-        with ThreadPoolExecutor(2) as pool:
-            starting = [pool.submit(self.start_kafka), pool.submit(postgres.up, self.state)]
-            try:
-                self._port = starting[1].result().port
-                starting[0].result()
-            except BaseException:
-                self.close()
-                raise
-        self.database = Proxy(self._port)
+        self._far = {node: choose_port(self._state, f"far-{node}") for node in self.nodes}
+        self.proxies = {node: Proxy(port) for node, port in self._far.items()}
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
-    @property
-    def proxies(self) -> list[Proxy]:
-        return [*self.brokers.values(), self.database]
-
-    # Kafka
-
-    def start_kafka(self) -> None:
+    def start(self) -> None:
         """Start the nodes that are down, and wait until they let us in."""
-        kafka.up(self.state, [self._listeners(node) for node in self.nodes])
+        kafka.up(self._state, [self._listeners(node) for node in self.nodes])
 
     def _listeners(self, node: int) -> dict[str, str]:
-        near, controller = (
-            choose_port(self.state, kafka.name(node, of))
-            if running(self.state, kafka.name(node)) is None
-            else self.state.port(kafka.name(node, of))
-            for of in (kafka.NAME, kafka.CONTROLLER)
-        )
+        ports = []
+        for name in (kafka.name(node), kafka.name(node, kafka.CONTROLLER)):
+            port = self._state.port(name)
+            ports.append(choose_port(self._state, name) if port is None or not self.alive(node) else port)
+        near, controller = ports
         return {
             "listeners": f"CLIENT://{LOOPBACK}:{near},FAR://{LOOPBACK}:{self._far[node]},"
             f"CONTROLLER://{LOOPBACK}:{controller}",
-            "advertised.listeners": f"CLIENT://{LOOPBACK}:{near},FAR://{LOOPBACK}:{self.brokers[node].port}",
+            "advertised.listeners": f"CLIENT://{LOOPBACK}:{near},FAR://{LOOPBACK}:{self.proxies[node].port}",
             "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,FAR:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
             "listener.name.far.sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "listener.name.far.scram-sha-512.sasl.jaas.config": SCRAM,
             "group.min.session.timeout.ms": "1000",
         }
 
-    def kill_kafka(self, node: int) -> bool:
-        """kill -9; False where it was down."""
-        return self._kill(kafka.name(node))
+    def kill(self, node: int) -> None:
+        """kill -9."""
+        kill(self._state, kafka.name(node))
 
     def alive(self, node: int) -> bool:
-        return running(self.state, kafka.name(node)) is not None
+        return running(self._state, kafka.name(node)) is not None
 
-    # PostgreSQL
+    @property
+    def whole(self) -> bool:
+        """Whether every one is alive."""
+        return all(map(self.alive, self.nodes))
 
-    def kill_postgres(self) -> bool:
-        """kill -9 of the server process: its other processes end as soon as they notice."""
-        return self._kill(postgres.NAME)
+    def bootstrap(self, *, far: bool) -> str:
+        """Where a client begins."""
+        ports = [self.proxies[n].port if far else self._state.port(kafka.name(n)) for n in self.nodes]
+        return ",".join(f"{LOOPBACK}:{port}" for port in ports)
 
-    def start_postgres(self) -> None:
+    @property
+    def admin_password(self) -> str | None:
+        return self._state.secret(kafka.SECRET, create=False)
+
+    def close(self) -> None:
+        """Stop them. Nothing that was stored is wanted any more."""
+        for node in self.nodes:
+            self.kill(node)
+        for proxy in self.proxies.values():
+            proxy.close()
+
+
+class Database:
+    """A PostgreSQL in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = State(folder)
+        self.state.make()
+        self._port = postgres.up(self.state).port
+        self.proxy = Proxy(self._port)
+
+    def start(self) -> None:
+        """Start it where it is down, and wait until it lets us in."""
         postgres.up(self.state)
 
-    def _kill(self, name: str) -> bool:
-        record = running(self.state, name)
-        if record is None:
+    def kill(self) -> None:
+        """kill -9 of the server process: its other processes end as soon as they notice."""
+        kill(self.state, postgres.NAME)
+
+    def answers(self) -> bool:
+        """Whether it lets the superuser in."""
+        try:
+            psycopg.connect(self.dsn(far=False), connect_timeout=5).close()
+        except psycopg.OperationalError:
             return False
-        os.kill(record.pid, signal.SIGKILL)
-        wait_gone(record, 30)
         return True
 
-    # Settings
+    def dsn(self, *, far: bool) -> str:
+        """The superuser's connection."""
+        password = self.state.secret(postgres.SECRET, create=False)
+        dsn = f"postgresql://{postgres.SUPERUSER}:{password}@{LOOPBACK}:{self._port}/postgres"
+        return changed(dsn, port=str(self.proxy.port)) if far else dsn
+
+    def close(self) -> None:
+        postgres.down(self.state)
+        self.proxy.close()
+
+
+class Servers:
+    """Both."""
+
+    def __init__(self, brokers: Brokers, database: Database) -> None:
+        self.brokers, self.database = brokers, database
+        self._wrapping_key = secrets.token_urlsafe(32)
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        return [*self.brokers.proxies.values(), self.database.proxy]
 
     def settings(self, namespace: str, *, far: bool) -> Settings:
         """An installation on these servers; `far`: behind the proxies."""
-        password = self.state.secret(postgres.SECRET, create=False)
-        ports = [self.brokers[n].port if far else self.state.port(kafka.name(n)) for n in self.nodes]
-        dsn = f"postgresql://{postgres.SUPERUSER}:{password}@{LOOPBACK}:{self._port}/postgres"
         return Settings(
-            state=self.state.folder,
+            state=self.database.state.folder,
             namespace=namespace,
             partitions=PARTITIONS,
-            kafka_bootstrap=",".join(f"{LOOPBACK}:{port}" for port in ports),
-            kafka_admin_password=self.state.secret(kafka.SECRET, create=False),
-            kafka_replication=len(self.nodes),
-            dsn=changed(dsn, port=str(self.database.port)) if far else dsn,
+            kafka_bootstrap=self.brokers.bootstrap(far=far),
+            kafka_admin_password=self.brokers.admin_password,
+            kafka_replication=len(self.brokers.nodes),
+            dsn=self.database.dsn(far=far),
             wrapping_key=self._wrapping_key,
         )
 
@@ -124,9 +168,21 @@ class Servers:
         drop(near)
 
     def close(self) -> None:
-        """Stop everything. Nothing that was stored is wanted any more."""
-        for node in self.nodes:
-            self.kill_kafka(node)
-        postgres.down(self.state)
-        for proxy in [*self.brokers.values(), *([self.database] if hasattr(self, "database") else [])]:
-            proxy.close()
+        self.brokers.close()
+        self.database.close()
+
+
+@contextmanager
+def servers(folder: Path, nodes: int = 3) -> Iterator[Servers]:
+    """Both kinds, stopped at the end."""
+    database = Database(folder / "postgres")
+    try:
+        brokers = Brokers(folder / "kafka", nodes)
+    except BaseException:
+        database.close()
+        raise
+    found = Servers(brokers, database)
+    try:
+        yield found
+    finally:
+        found.close()

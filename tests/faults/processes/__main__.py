@@ -1,0 +1,88 @@
+"""``python -m tests.faults.processes [--kills N] [--seed N]``: every run under faults at full length, and a table.
+
+Exit code 1 where anything was lost, doubled or out of order, or a check failed; the seed is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from epicrisis.cli.output import Format, emit
+from tests.faults.processes import brokers, disks
+from tests.faults.processes.history import Verdict
+from tests.faults.processes.servers import servers
+from tests.faults.processes.stage import Stage, Wrong
+from tests.faults.processes.storm import Storm
+
+COLUMNS = ("run", "faults", "acknowledged", "lost", "doubled", "out of order", "other", "seconds")
+Outcome = tuple[Verdict, Counter[str]]
+
+
+def main() -> None:
+    """Run everything; say what came of it."""
+    arguments = argparse.ArgumentParser(prog="make faults", description="Faults on real processes.")
+    arguments.add_argument("--kills", type=int, default=1000, help="kill -9 of roles in the storm")
+    arguments.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    given = arguments.parse_args()
+    print(f"faults: seed {given.seed}, {given.kills} kills; again with SEED={given.seed}", flush=True)
+    scratch = Path(tempfile.mkdtemp(prefix="epicrisis-faults-"))
+    rows: list[dict[str, Any]] = []
+    with servers(scratch / "state") as running:
+        stage = Stage(running, scratch, patients=max(20, given.kills // 5), seed=given.seed)
+        stage.reference  # noqa: B018  (made here, so that no run pays for it)
+        storm = Storm(stage, kills=given.kills, seed=given.seed)
+        runs: dict[str, Callable[[], Outcome]] = {
+            "storm": lambda: (storm.run(), storm.happened),
+            "leader killed while publishing": lambda: brokers.leaders_killed(stage, 5),
+            "two of three brokers down": lambda: brokers.two_of_three_down(stage),
+            "PostgreSQL's disk full": lambda: disks.postgres_full(stage, scratch / "postgres"),
+            "Kafka's disk full": lambda: disks.kafka_full(stage, scratch / "kafka"),
+        }
+        for name, run in runs.items():
+            print(f"faults: {name} …", flush=True)
+            rows.append(_one(name, run))
+    kinds = [{"fault": name, "how often": count} for name, count in storm.happened.most_common()]
+    emit(kinds, ("fault", "how often"), Format.TABLE, title=f"the storm (seed {given.seed}, {storm.looks} looks)")
+    emit(rows, COLUMNS, Format.TABLE, title=f"faults on real processes (seed {given.seed})")
+    if any(row["wrong"] for row in rows):
+        print(f"faults: something is wrong; seed {given.seed}; logs of all roles and servers in {scratch}")
+        sys.exit(1)
+
+
+def _one(name: str, run: Callable[[], Outcome]) -> dict[str, Any]:
+    began = time.monotonic()
+    try:
+        verdict, happened = run()
+        faults: Any = happened.total()
+    except disks.NotAllowed as reason:
+        print(f"faults: {name}: {reason}")
+        return {"run": name, "faults": "not run", "wrong": False}
+    except Wrong as wrong:
+        verdict, faults = wrong.verdict, "?"
+        print(wrong)
+    except Exception as error:
+        verdict, faults = Verdict(other=[repr(error)]), "?"
+        print(f"{name}: {error!r}")
+    return {
+        "run": name,
+        "faults": faults,
+        "acknowledged": verdict.acknowledged,
+        "lost": len(verdict.lost),
+        "doubled": len(verdict.doubled),
+        "out of order": len(verdict.out_of_order),
+        "other": len(verdict.other),
+        "seconds": f"{time.monotonic() - began:.0f}",
+        "wrong": bool(verdict.problems),
+    }
+
+
+if __name__ == "__main__":
+    main()
