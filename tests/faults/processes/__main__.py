@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +17,8 @@ from typing import Any
 from epicrisis.cli.output import Format, emit
 from tests.faults.processes import brokers, disks
 from tests.faults.processes.history import Verdict
-from tests.faults.processes.servers import servers
+from tests.faults.processes.roles import warm_up
+from tests.faults.processes.servers import scratch_folder, servers
 from tests.faults.processes.stage import Stage, Wrong
 from tests.faults.processes.storm import Storm
 
@@ -33,28 +33,32 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     given = arguments.parse_args()
     print(f"faults: seed {given.seed}, {given.kills} kills; again with SEED={given.seed}", flush=True)
-    scratch = Path(tempfile.mkdtemp(prefix="epicrisis-faults-"))
-    rows: list[dict[str, Any]] = []
-    with servers(scratch / "state") as running:
-        stage = Stage(running, scratch, patients=max(20, given.kills // 5), seed=given.seed)
-        stage.reference  # noqa: B018  (made here, so that no run pays for it)
-        storm = Storm(stage, kills=given.kills, seed=given.seed)
-        runs: dict[str, Callable[[], Outcome]] = {
-            "storm": lambda: (storm.run(), storm.happened),
-            "leader killed while publishing": lambda: brokers.leaders_killed(stage, 5),
-            "two of three brokers down": lambda: brokers.two_of_three_down(stage),
-            "PostgreSQL's disk full": lambda: disks.postgres_full(stage, scratch / "postgres"),
-            "Kafka's disk full": lambda: disks.kafka_full(stage, scratch / "kafka"),
-        }
-        for name, run in runs.items():
-            print(f"faults: {name} …", flush=True)
-            rows.append(_one(name, run))
+    warm_up()
+    with scratch_folder(keep=True) as scratch, servers(scratch / "state") as running:
+        if not _run(Stage(running, scratch, patients=max(20, given.kills // 5), seed=given.seed), scratch, given.kills):
+            print(f"faults: something is wrong; seed {given.seed}; logs of all roles and servers in {scratch}")
+            sys.exit(1)
+
+
+def _run(stage: Stage, scratch: Path, kills: int) -> bool:
+    """Whether all was well."""
+    stage.reference  # noqa: B018  (made here, so that no run pays for it)
+    storm = Storm(stage, kills=kills, seed=stage.seed)
+    runs: dict[str, Callable[[], Outcome]] = {
+        "storm": lambda: (storm.run(), storm.happened),
+        "leader killed while publishing": lambda: brokers.leaders_killed(stage, 5),
+        "two of three brokers down": lambda: brokers.two_of_three_down(stage),
+        "PostgreSQL's disk full": lambda: disks.postgres_full(stage, scratch / "postgres"),
+        "Kafka's disk full": lambda: disks.kafka_full(stage, scratch / "kafka"),
+    }
+    rows = []
+    for name, run in runs.items():
+        print(f"faults: {name} …", flush=True)
+        rows.append(_one(name, run))
     kinds = [{"fault": name, "how often": count} for name, count in storm.happened.most_common()]
-    emit(kinds, ("fault", "how often"), Format.TABLE, title=f"the storm (seed {given.seed}, {storm.looks} looks)")
-    emit(rows, COLUMNS, Format.TABLE, title=f"faults on real processes (seed {given.seed})")
-    if any(row["wrong"] for row in rows):
-        print(f"faults: something is wrong; seed {given.seed}; logs of all roles and servers in {scratch}")
-        sys.exit(1)
+    emit(kinds, ("fault", "how often"), Format.TABLE, title=f"the storm (seed {stage.seed}, {storm.looks} looks)")
+    emit(rows, COLUMNS, Format.TABLE, title=f"faults on real processes (seed {stage.seed})")
+    return not any(row["wrong"] for row in rows)
 
 
 def _one(name: str, run: Callable[[], Outcome]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -19,7 +19,6 @@ from tests.faults.processes.history import Acknowledged
 from tests.faults.processes.roles import Role
 from tests.faults.processes.sending import Lane, send
 
-ROLES = {"relay": 2, "work": 2, "serve": 1}
 TICK = 0.03
 BACK_OFF = 0.3
 """Seconds before one that ended by itself is started again."""
@@ -28,21 +27,25 @@ BACK_OFF = 0.3
 class Crew:
     """Relays, workers, a `serve`, and a sender per lane. ``ended``: how often one ended by itself, by kind.
 
-    ``paces``: seconds at most between two messages of a lane.
+    ``pace``: seconds at most between two messages of a lane.
     """
 
-    def __init__(self, settings: Settings, logs: Path, lanes: Sequence[Path] = (), roles: dict[str, int] | None = None):
+    def __init__(self, settings: Settings, logs: Path, roles: Mapping[str, int]) -> None:
         self._settings, self._logs = settings, logs
         logs.mkdir(parents=True)
-        self.lanes = {f"import-{n}": Lane(folder, logs / f"{n}.answers") for n, folder in enumerate(lanes)}
-        self.paces = dict.fromkeys(self.lanes, 0.0)
-        wanted = ROLES if roles is None else roles
-        self._names = [f"{kind}-{n}" for kind, count in wanted.items() for n in range(count)]
+        self._names = [f"{kind}-{n}" for kind, count in roles.items() for n in range(count)]
         self._port = str(choose_port(State(settings.state), f"{settings.namespace}-serve"))
+        self._not_before: dict[str, float] = {}
+        self.lanes: dict[str, Lane] = {}
+        self.pace = 0.0
+        self.sending = True
         self.running: dict[str, Role] = {}
         self.ended: Counter[str] = Counter()
-        self.sending = True
-        self._not_before: dict[str, float] = {}
+
+    def send(self, *folders: Path) -> None:
+        """More to be sent: a lane each."""
+        for n, folder in enumerate(folders, len(self.lanes)):
+            self.lanes[f"import-{n}"] = Lane(folder, self._logs / f"{n}.answers")
 
     def tend(self) -> None:
         """Start whoever should run and does not."""
@@ -64,7 +67,7 @@ class Crew:
     def _start(self, name: str) -> Role:
         log = self._logs / f"{name}.log"
         if (lane := self.lanes.get(name)) is not None:
-            words = str(lane.folder), str(lane.answers), f"{self.paces[name]:.3f}"
+            words = str(lane.folder), str(lane.answers), f"{self.pace:.3f}"
             return Role(self._settings, log, *words, work=send)
         kind = kind_of(name)
         return Role(self._settings, log, kind, *(["--port", self._port] if kind == "serve" else []))
@@ -79,7 +82,11 @@ class Crew:
 
     def done(self) -> bool:
         """Whether every message was answered."""
-        return all(lane.done() for lane in self.lanes.values())
+        return not self.left()
+
+    def left(self) -> int:
+        """How many messages are without an answer."""
+        return sum(len(lane.paths) - len(lane.answered()) for lane in self.lanes.values())
 
     def until(self, happened: Callable[[], object], what: str, seconds: float = 3 * GENEROUS) -> None:
         """Wait, with everybody at work."""

@@ -68,7 +68,7 @@ def postgres_full(stage: Stage, scratch: Path) -> tuple[Verdict, Counter[str]]:
         closing(Database(scratch / "state")) as database,
         stage.run("postgres-full", Servers(stage.servers.brokers, database)) as run,
     ):
-        run.crew.paces = dict.fromkeys(run.crew.lanes, 0.05)
+        run.crew.pace = 0.05
         run.crew.until(lambda: ledger_total(run.near) > 0, "it begins")
         disk.fill()
         run.crew.until(lambda: run.crew.ended["import"] >= 3, "senders hear that something is wrong")
@@ -94,7 +94,7 @@ def kafka_full(stage: Stage, scratch: Path) -> tuple[Verdict, Counter[str]]:
         closing(Brokers(scratch / "state", 1)) as brokers,
         stage.run("kafka-full", Servers(brokers, stage.servers.database)) as run,
     ):
-        run.crew.paces = dict.fromkeys(run.crew.lanes, 0.2)
+        run.crew.pace = 0.2
         run.crew.until(lambda: ledger_total(run.near) > 0, "it begins")
         disk.fill()
         run.crew.until(lambda: not brokers.alive(1), "the broker cannot write its log, and ends")

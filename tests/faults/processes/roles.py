@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,6 +26,12 @@ LEASE_SECONDS, SESSION_MS = 2.0, 2_000
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.faults.processes.warm"])
+
+
+def warm_up() -> None:
+    """Start the fork server, which takes two seconds that nobody need wait for."""
+    first = _forks.Process(target=len, args=("",))
+    threading.Thread(target=first.start, name="fork server starts").start()
 
 
 class Role:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -19,6 +21,8 @@ from epicrisis.settings import Settings, changed
 from tests.faults.processes.proxy import Proxy
 
 PARTITIONS = 8
+JAVA = "-XX:TieredStopAtLevel=1"
+"""A broker that is killed soon is not worth optimising for."""
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
@@ -43,6 +47,7 @@ class Brokers:
         self.nodes = range(1, nodes + 1)
         self._far = {node: choose_port(self._state, f"far-{node}") for node in self.nodes}
         self.proxies = {node: Proxy(port) for node, port in self._far.items()}
+        os.environ["JDK_JAVA_OPTIONS"] = JAVA
         try:
             self.start()
         except BaseException:
@@ -167,22 +172,26 @@ class Servers:
         yield near, self.settings(namespace, far=True)
         drop(near)
 
-    def close(self) -> None:
-        self.brokers.close()
-        self.database.close()
-
 
 @contextmanager
 def servers(folder: Path, nodes: int = 3) -> Iterator[Servers]:
     """Both kinds, stopped at the end."""
-    database = Database(folder / "postgres")
+    with closing(Database(folder / "postgres")) as database, closing(Brokers(folder / "kafka", nodes)) as brokers:
+        yield Servers(brokers, database)
+
+
+@contextmanager
+def scratch_folder(*, keep: bool = False) -> Iterator[Path]:
+    """A folder in memory, where there is one: a killed process loses nothing there, and nothing waits for a disk.
+
+    Removed at the end; with ``keep`` not after an error.
+    """
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="epicrisis-faults-", dir=memory if memory.is_dir() else None))
     try:
-        brokers = Brokers(folder / "kafka", nodes)
+        yield folder
     except BaseException:
-        database.close()
+        if not keep:
+            shutil.rmtree(folder)
         raise
-    found = Servers(brokers, database)
-    try:
-        yield found
-    finally:
-        found.close()
+    shutil.rmtree(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from tests.faults.processes.history import During, Verdict, at_rest
 from tests.faults.processes.looking import Reference, Watch, rest
 from tests.faults.processes.sending import write_messages
 from tests.faults.processes.servers import Servers
+
+ONE_EACH = {"relay": 1, "work": 1, "serve": 1}
 
 
 class Wrong(AssertionError):
@@ -39,34 +41,34 @@ class Stage:
     def reference(self) -> Reference:
         """A run of the same messages without faults."""
         with self.servers.installation() as (near, _):
-            logs = self._scratch / "without-faults"
-            self._undisturbed(near, logs / "directory", [self.directory])
-            self._undisturbed(near, logs / "patients", self.lanes)
+            crew = Crew(near, self._scratch / "without-faults", {"relay": 1, "work": 1})
+            try:
+                self._begin(crew)
+                crew.until(crew.done, "everything is sent")
+                crew.come_to_rest(near)
+            finally:
+                crew.stop()
             return Reference(near)
 
     @contextmanager
-    def run(self, name: str, servers: Servers | None = None) -> Iterator[Run]:
+    def run(self, name: str, servers: Servers | None = None, roles: Mapping[str, int] = ONE_EACH) -> Iterator[Run]:
         """An installation that has the directory, roles that begin to work and to send, and a watch over them."""
         reference = self.reference
         with (servers or self.servers).installation() as (near, far):
-            logs = self._scratch / name
-            self._undisturbed(near, logs / "directory", [self.directory])
-            run = Run(near, Crew(far, logs / "roles", self.lanes), reference)
-            run.watching.start()
+            run = Run(near, Crew(far, self._scratch / name, roles), reference)
             try:
+                self._begin(run.crew)
+                run.watching.start()
                 yield run
             finally:
                 run.watching.stop()
                 run.crew.stop(kill=True)
 
-    @staticmethod
-    def _undisturbed(settings: Settings, logs: Path, lanes: list[Path]) -> None:
-        crew = Crew(settings, logs, lanes, {"relay": 1, "work": 1})
-        try:
-            crew.until(crew.done, "everything is sent")
-            crew.come_to_rest(settings)
-        finally:
-            crew.stop()
+    def _begin(self, crew: Crew) -> None:
+        """The directory first: everything rests on it."""
+        crew.send(self.directory)
+        crew.until(crew.done, "the directory is sent")
+        crew.send(*self.lanes)
 
 
 class Run:
@@ -85,7 +87,7 @@ class Run:
             Something is.
         """
         crew = self.crew
-        crew.paces = dict.fromkeys(crew.lanes, 0.0)
+        crew.pace = 0.0
         crew.sending = complete
         crew.until(lambda: crew.done() if complete else not crew.sends(), "nobody sends any more")
         crew.come_to_rest(self.near)
@@ -123,4 +125,5 @@ class Watching(threading.Thread):
     def stop(self) -> None:
         """No more looks."""
         self._over.set()
-        self.join()
+        if self.is_alive():
+            self.join()

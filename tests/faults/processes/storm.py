@@ -10,11 +10,13 @@ from collections.abc import Callable
 from tests.faults.processes.crew import TICK, kind_of
 from tests.faults.processes.faults import FAULTS, Fault, Place
 from tests.faults.processes.history import Verdict
+from tests.faults.processes.sending import LANES
 from tests.faults.processes.stage import Run, Stage
 
-GAP = 0.2
+GAP = 0.16
 """Seconds between two kills, on average."""
 REST_EVERY = 200
+ROLES = {"relay": 2, "work": 2, "serve": 1}
 WEIGHTS = {"import": 3, "relay": 2, "work": 2, "serve": 1}
 
 
@@ -38,7 +40,7 @@ class Storm:
         Wrong
             The checks have found something.
         """
-        with self._stage.run("storm") as run:
+        with self._stage.run("storm", roles=ROLES) as run:
             place = Place(self._stage.servers, run.near, run.crew, self._chance)
             try:
                 rest_at = REST_EVERY
@@ -98,9 +100,8 @@ class Storm:
 
     def _pace(self, place: Place) -> None:
         """Senders are as fast as needed to have something to send until the last kill."""
-        left = (self._wanted - self.kills) * GAP * 1.5
-        for name, lane in place.crew.lanes.items():
-            place.crew.paces[name] = min(1.0, 2 * left / max(1, len(lane.paths) - len(lane.answered())))
+        seconds = (self._wanted - self.kills) * GAP * 1.3
+        place.crew.pace = min(1.0, 2 * LANES * seconds / max(1, place.crew.left()))
 
     def _kill(self, place: Place) -> None:
         able = sorted(n for n, role in place.crew.running.items() if role.alive and n not in place.frozen)
