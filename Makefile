@@ -11,10 +11,11 @@ SYNTHEA  ?=
 KEEP     ?=
 PYTEST   ?=
 BENCH    ?=
+KILLS    ?=
 FHIR     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench requirements clean
+.PHONY: help setup demo test check fix bench faults requirements clean
 
 help: ## list the commands
 	@echo "Epicrisis. Commands:"
@@ -55,6 +56,10 @@ fix: $(STAMP) ## let ruff format and repair what it can
 bench: $(STAMP) ## the scoreboard: measure against peers on this machine, draw docs/explanation/scoreboard.md [BENCH= FHIR=]
 	@echo "bench: the scoreboard, on this machine"
 	@$(if $(FHIR),FHIR=$(FHIR) )$(BIN)/python -m bench $(BENCH)
+
+faults: $(STAMP) ## kill -9, cut networks, full disks, dead brokers on real processes; prints what was lost [KILLS= SEED=]
+	@echo "faults: real processes, on servers of their own"
+	@$(BIN)/python -m tests.faults.processes $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 requirements: ## pin the dependencies again (needs uv; for maintainers)
 	@echo "requirements: deploy/requirements*.txt from pyproject.toml"

@@ -5,7 +5,6 @@ Short forms of what `make faults` runs at full length.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from tests.faults.processes.storm import Storm
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(500)]
 
-KILLS, PATIENTS = 100, 10
-SEED = int(os.environ.get("EPICRISIS_TEST_SEED", "4"))
+KILLS, PATIENTS, SEED = 100, 10, 4
 
 
 @pytest.fixture(scope="module")
