@@ -35,6 +35,8 @@ CHUNK = 4_000
 """So many events, rounded up to whole subjects, are folded at a time."""
 FLUSH = 20_000
 """So many rows are kept before they are written."""
+PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0"
+"""Nobody waits for what a filler holds: it may be slow, or stopped for a while."""
 FROM_THE_LEDGER = -1
 """Stands for the offset of an event that did not come off the log."""
 
@@ -123,7 +125,7 @@ class Filler:
     def step(self) -> int | None:
         """Fill one part that nobody is filling; how many events it had. None: there is none (left)."""
         with self._writer.transaction() as cur:
-            cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # nobody waits for these locks
+            cur.execute(PATIENT)
             part = self._claim(cur)
             if part is None:
                 return None
@@ -190,6 +192,7 @@ class Filler:
         """
         with self._reader.transaction() as cur:
             cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cur.execute(PATIENT)
             cur.execute("SET LOCAL work_mem = '64MB'")
             waiting: Waiting = [
                 (subject, Parked(0, *rest))

@@ -6,20 +6,26 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import NamedTuple
 
 from epicrisis import logging
 from epicrisis.assembly import codec, key_store, seldom_collect
 from epicrisis.database import Database
+from epicrisis.errors import EpicrisisError, Unreachable
 from epicrisis.found import projection
 from epicrisis.projection import Projection
 from epicrisis.rebuild.fill import Filler
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
+from epicrisis.worker import BACK_OFF_SECONDS, PASSING
 
 _SQL = queries("epicrisis.rebuild")
 LOOK_SECONDS = 0.2
+TRIES = 10
+
+log = logging.get(__name__)
 
 
 class Progress(NamedTuple):
@@ -51,6 +57,8 @@ def fill(
                 on_progress(Progress(min(_look(database, names)[1], total), total))
             for one in running:
                 one.result()
+    except BrokenProcessPool:
+        raise EpicrisisError("one of the processes was killed: rebuild again, it goes on where it was") from None
     finally:
         database.close()
 
@@ -75,12 +83,23 @@ def _fill(settings: Settings, names: Sequence[tuple[str, str]], parent: int) -> 
         partitions=settings.partitions,
     )
     database = Database(settings.dsn_for("cluster", "rebuilder"), size=1, name="cluster")
+    failures = 0
     try:
         while os.getppid() == parent:
-            if filler.step() is None:
-                if not _look(database, names)[0]:
-                    return
-                time.sleep(LOOK_SECONDS)  # another process has the last parts: it may be killed
+            try:
+                if filler.step() is None:
+                    if not _look(database, names)[0]:
+                        return
+                    time.sleep(LOOK_SECONDS)  # another process has the last parts: it may be killed
+                failures = 0
+            except (*PASSING, Unreachable) as error:  # nothing was written: the part is filled again
+                failures += 1
+                if failures > TRIES:
+                    raise Unreachable(
+                        "the database does not answer: see `epicrisis doctor`, then rebuild again"
+                    ) from None
+                log.warning("filling waits", error=type(error).__name__, attempt=failures)
+                time.sleep(min(BACK_OFF_SECONDS, 0.1 * 2**failures))
     finally:
         for one in (filler, keys, database):
             one.close()
