@@ -13,6 +13,7 @@ import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from epicrisis.event import Meta, event_type, fields_of, replace
@@ -46,9 +47,11 @@ class Table:
     sums: tuple[str, ...] = ()
     shared: bool = False
 
-    def key_of(self, row: Any) -> Key:
-        """The key of a row."""
-        return tuple([getattr(row, column) for column in self.key])
+    key_of: Callable[[Any], Key] = dataclasses.field(init=False, repr=False, compare=False)
+    """The key of a row."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_of", tuple_of(self.key))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -205,10 +208,19 @@ class Projection:
 
     def plan(self, event: Any, meta: Meta) -> list[Step]:
         """What this event will touch: per function the keys (or, of a counter, the increments)."""
-        own, general = self.handlers_of(meta.type)
+        own, general = self._by_type.get(meta.type) or self.handlers_of(meta.type)
         steps = [Step(h, event, tuple(h.rows(event, meta))) for h in own]
-        steps += [Step(h, None, tuple(h.rows(None, meta))) for h in general]
+        if general:
+            steps += [Step(h, None, tuple(h.rows(None, meta))) for h in general]
         return steps
+
+
+def tuple_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes these attributes of an object as a tuple."""
+    if len(names) == 1:
+        one = attrgetter(*names)
+        return lambda row: (one(row),)
+    return attrgetter(*names)
 
 
 def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta], Iterable[Key]]:
@@ -222,12 +234,22 @@ def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta]
     return rows
 
 
-def apply(steps: Iterable[Step], meta: Meta, rows: dict[Place, Any], counts: dict[Place, Count]) -> None:
+def apply(steps: Sequence[Step], meta: Meta, rows: dict[Place, Any], counts: dict[Place, Count]) -> None:
     """Apply one event, in memory: the one fold that live workers, rebuild and replay share.
 
     ``rows`` maps (table, key) to the row or None; a place that is not in it counts as absent. ``counts`` collects
     increments. Where a function raises, neither of them has changed.
     """
+    if len(steps) == 1:  # nearly always: nothing to undo
+        ((handler, event, keys),) = steps
+        if handler.evolve is None:
+            for increment in keys:
+                _add_up(handler.table, increment, counts)
+            return
+        if len(keys) == 1:
+            place = (handler.table.name, keys[0])
+            rows[place] = handler.evolve(rows.get(place), event, meta)
+            return
     next_rows: dict[Place, Any] = {}
     for step in steps:
         evolve = step.handler.evolve

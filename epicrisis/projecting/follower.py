@@ -71,7 +71,7 @@ class ProjectionFollower:
         failures: list[Failure] = []
         waiting: set[UUID] = set()
         for item, plan in planned:
-            if item.meta.subject in waiting:
+            if waiting and item.meta.subject in waiting:
                 failures.append(Failure(item, QUEUED))
                 continue
             if isinstance(plan, Failure):

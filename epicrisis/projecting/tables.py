@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from operator import attrgetter
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from epicrisis.projection import Key, Place, Projection, Scope, Table
+from epicrisis.projection import Key, Place, Projection, Scope, Table, tuple_of
 
 Cursor = psycopg.Cursor[Any]
 
@@ -27,7 +26,7 @@ class TableStore:
         self.columns = table.columns
         self._schema = projection.schema
         self._types: dict[str, str] = {}
-        self._values = _tuple_of(self.columns)
+        self._values = tuple_of(self.columns)
         stage = f"stage_{projection.schema}_{list(projection.tables.values()).index(table)}"
         names = [*self.columns, "shard"] if table.sums else list(self.columns)
         key = [*table.key, "shard"] if table.sums else list(table.key)
@@ -92,7 +91,7 @@ class TableStore:
         into.update(((name, key), None) for key in keys)
         self._absent = set(keys) if self._direct else set()
         cur.execute(self._select, _columns(keys))
-        key_of = _tuple_of(self.table.key)
+        key_of = tuple_of(self.table.key)
         for values in cur:
             values = list(values)
             for i in self._arrays:
@@ -151,13 +150,6 @@ class TableStore:
                     changed[i] = list(changed[i])
             return tuple(changed)
         return values
-
-
-def _tuple_of(names: Collection[str]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(names) == 1:
-        one = attrgetter(*names)
-        return lambda row: (one(row),)
-    return attrgetter(*names)
 
 
 def _columns(keys: Collection[Key]) -> list[Any]:

@@ -204,24 +204,19 @@ class Filler:
 
     def _histories(self, cur: Cursor, part: Part, chunk: int) -> Generator[list[Delivered], None, None]:
         query = sql.SQL(
-            "COPY (SELECT value FROM ledger.event WHERE slice BETWEEN {} AND {} ORDER BY subject, n) "
-            "TO STDOUT (FORMAT BINARY)"
+            "COPY (SELECT slice, array_agg(value ORDER BY n) FROM ledger.event WHERE slice BETWEEN {} AND {} "
+            "GROUP BY slice, subject ORDER BY subject) TO STDOUT (FORMAT BINARY)"
         ).format(sql.Literal(part.first), sql.Literal(part.last))
         envelope, items = self._decoder.envelope, list[Delivered]()
-        subject: UUID | None = None
-        partition = 0
         with cur.copy(query) as copy:
-            copy.set_types(["bytea"])
-            for (value,) in copy.rows():
-                item = envelope(partition, FROM_THE_LEDGER, None, value)
-                if item.meta.subject != subject:
-                    if len(items) >= chunk:
-                        self._decoder.bodies(items)
-                        yield items
-                        items = []
-                    subject = item.meta.subject
-                    partition = item.partition = partition_of(slice_of(subject), self._partitions)
-                items.append(item)
+            copy.set_types(["int2", "bytea[]"])
+            for slice_, values in copy.rows():
+                partition = partition_of(slice_, self._partitions)
+                items += [envelope(partition, FROM_THE_LEDGER, None, value) for value in values]
+                if len(items) >= chunk:
+                    self._decoder.bodies(items)
+                    yield items
+                    items = []
         if items:
             self._decoder.bodies(items)
             yield items
@@ -239,7 +234,7 @@ def positions_of(items: Sequence[Delivered]) -> list[tuple[UUID, dict[str, int]]
     seqs: dict[str, int] = {}
     for item in items:
         meta = item.meta
-        if meta.subject != subject:
+        if meta.subject is not subject and meta.subject != subject:  # mostly the same object
             subject, seqs = meta.subject, {}
             found.append((subject, seqs))
         seqs[meta.source] = meta.seq
