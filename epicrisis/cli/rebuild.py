@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import WARNING
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -23,7 +24,12 @@ COLUMNS = ("projection", "generation", "state", "table", "rows_before", "rows", 
 
 @app.command(epilog="Example: epicrisis rebuild clinic_patients cluster_activity --workers 4")
 def rebuild(
-    projections: Annotated[list[str], typer.Argument(metavar="PROJECTION...", help="Which read models.")],
+    projections: Annotated[
+        list[str] | None, typer.Argument(metavar="PROJECTION...", help="Which read models; with --subject: all.")
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Only this patient's rows, in place: the cluster's id of the patient.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="How many processes fill it. Default: as many as processors.")
     ] = None,
@@ -50,7 +56,15 @@ def rebuild(
     if rollback + drop_old + cancel + accept_difference > 1:
         raise typer.BadParameter("--rollback, --drop-old, --cancel and --accept-difference go one at a time")
     logging.configure("rebuild", level=WARNING)
-    settings, names = Settings.read(), list(dict.fromkeys(projections))
+    settings, names = Settings.read(), list(dict.fromkeys(projections or ()))
+    if subject is not None:
+        if rollback or drop_old or cancel or accept_difference:
+            raise typer.BadParameter("--subject mends in place: there is nothing to swap")
+        mended = made.rebuild_subject(settings, _subject(subject), names)
+        emit([one._asdict() for one in mended], made.Mended._fields, format)
+        return
+    if not names:
+        raise typer.BadParameter("name the read models, for instance clinic_patients")
     if rollback:
         for name in names:
             live, former = made.rollback(settings, name, wait=wait)
@@ -80,6 +94,16 @@ def rebuild(
             err=True,
         )
         raise typer.Exit(1)
+
+
+def _subject(text: str) -> UUID:
+    from epicrisis.errors import Refused
+    from epicrisis.replay import subject_of
+
+    try:
+        return subject_of(text)
+    except ValueError:
+        raise Refused("name the patient by its cluster id (a UUID): `epicrisis read clinic_patients`") from None
 
 
 def _rows(outcome: Outcome) -> Iterator[dict[str, Any]]:

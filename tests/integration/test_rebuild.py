@@ -13,7 +13,7 @@ import pytest
 from epicrisis.assembly import codec
 from epicrisis.codec import MemoryKeyStore
 from epicrisis.database import Database
-from epicrisis.errors import EpicrisisError, Zombie
+from epicrisis.errors import EpicrisisError, Refused, Zombie
 from epicrisis.ledger import LedgerFollower
 from epicrisis.projecting.digest import columns_of, content, digest
 from epicrisis.projecting.follower import ProjectionFollower
@@ -22,6 +22,7 @@ from epicrisis.projection import Projection
 from epicrisis.provision.postgres import roles_of
 from epicrisis.rebuild.building import begin, finish, remove
 from epicrisis.rebuild.fill import Filler
+from epicrisis.rebuild.subject import Mended, mend
 from epicrisis.rebuild.swap import Compared, compared_in_one_snapshot, swap
 from epicrisis.settings import Settings
 from epicrisis.worker import retry_one
@@ -111,6 +112,13 @@ class Site:
     def digests(self, one: Projection) -> list[Any]:
         with self.database.transaction() as cur:
             return [digest(cur, content(one, table), columns_of(table)) for table in one.tables.values()]
+
+    def mend(self, subject: UUID) -> Mended:
+        worker = Database(self.settings.dsn_for("cluster", "worker"), size=1)
+        try:
+            return mend(worker, self.live, subject, codec(), self.log.keys, self.settings.partitions)
+        finally:
+            worker.close()
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.admin_dsn(self.settings.database("cluster")), autocommit=True) as admin:
@@ -488,6 +496,60 @@ def test_a_dropped_generation_ends_nobody_elses_work(site: Site, log: MemoryLog)
     assert site.digests(site.live)[0].rows == 4
     for table in ("offset", "position", "parked"):
         assert not site.rows(f"SELECT consumer FROM projection.{table} WHERE consumer = %s", new.schema)
+
+
+# One subject
+
+
+def test_one_subjects_rows_are_made_anew_in_place(site: Site, log: MemoryLog) -> None:
+    some = tell(log)
+    site.follow()
+    sound = site.digests(site.live)
+    site.rows(f"UPDATE {site.live.schema}.{site.live.name} SET trail = 'forged' WHERE subject = ANY(%s)", some[:2])
+    assert site.mend(some[0]) == (site.live.name, 1, 1, True, 0)
+    assert site.mend(some[0]) == (site.live.name, 1, 1, False, 0)
+    assert trails(site.settings, site.probe)[some[0]] == ("0;1;2;3;", False)
+    assert trails(site.settings, site.probe)[some[1]] == ("forged", False)
+    site.rows(f"DELETE FROM {site.live.schema}.{site.live.name} WHERE subject = %s", some[1])
+    assert site.mend(some[1]) == (site.live.name, 0, 1, True, 0)
+    assert site.digests(site.live) == sound
+    log.add(some[0], note("later"))
+    site.follow()
+    assert trails(site.settings, site.probe)[some[0]] == ("0;1;2;3;later;", False)
+    assert sum(counted(site.settings, site.probe).values()) == 121
+
+
+def test_a_parked_subject_is_freed_and_its_increments_count_once(site: Site, log: MemoryLog) -> None:
+    site.probe.broken.add("boom")
+    ill = uuid4()
+    for text in ("0", "boom", "2"):
+        log.add(ill, note(text))
+    site.follow()
+    assert site.mend(ill) == (site.live.name, 1, 1, False, 2)
+    assert [seq for _, _, seq, _ in site.queue(site.live)] == [2, 3]
+    site.probe.broken.clear()
+    assert site.mend(ill) == (site.live.name, 1, 1, True, 0)
+    assert site.queue(site.live) == []
+    log.add(ill, note("3"))
+    site.follow()
+    assert trails(site.settings, site.probe) == {ill: ("0;boom;2;3;", False)}
+    assert counted(site.settings, site.probe) == {CLINICS[0]: 4}
+
+
+def test_rows_are_not_replaced_by_less(site: Site, log: MemoryLog) -> None:
+    (subject,) = tell(log, 1, 3)
+    site.follow()
+    before = site.digests(site.live)
+    site.probe.broken.add("1")
+    with pytest.raises(Refused, match="chart 2 of this history was applied once and cannot be any more"):
+        site.mend(subject)
+    site.probe.broken.clear()
+    site.rows("DELETE FROM ledger.event WHERE seq = 3")
+    with pytest.raises(EpicrisisError, match="the ledger is behind"):
+        site.mend(subject)
+    with pytest.raises(Refused, match="knows no such patient"):
+        site.mend(uuid4())
+    assert site.digests(site.live) == before
 
 
 # Another version
