@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -257,7 +257,7 @@ class Worker:
     def _finish(self) -> None:
         """Wait for the batch that is being applied, however it ends: `_settle` says how."""
         if self._applying is not None:
-            wait([self._applying])
+            self._applying.exception()
 
     def _settle(self) -> None:
         """The same, and raise what it raised."""

@@ -62,14 +62,12 @@ def decide_all(
     for service in services:
         commands = addressed.get(service.name)
         if commands:
-            journal = journals[service.name]
-            already = _already(commands, message, journal, codec) if again else 0
-            if already:
-                plan[service.name] = Decided(already=already)
-                continue
-            plan[service.name] = _decide(service, commands, message, journal, codec, data_keys, minted, resolver)
-            if service.share is not None:
-                plan[service.name].members |= members
+            decided = _decide(
+                service, commands, message, journals[service.name], codec, data_keys, minted, resolver, again
+            )
+            if service.share is not None and not decided.already:
+                decided.members |= members
+            plan[service.name] = decided
     return plan
 
 
@@ -129,12 +127,9 @@ def _read(
     return addressed, members
 
 
-def _already(commands: Sequence[_Addressed], message: Message, journal: Journal, codec: Codec) -> int:
+def _already(histories: Mapping[UUID, History], message: Message, codec: Codec) -> int:
     """How many events of this message are in the journal: all of its part, or none."""
-    wanted: dict[UUID, set[str]] = {}
-    for command in commands:
-        wanted.setdefault(command.subject, set()).add(command.to.stream)
-    streams = [some for history in journal.load(wanted).values() for some in history.streams.values()]
+    streams = [some for history in histories.values() for some in history.streams.values()]
     return sum(codec.open(e.value).meta.message == message.id for some in streams for e in some)
 
 
@@ -147,12 +142,16 @@ def _decide(
     keys: Mapping[UUID, DataKey],
     minted: set[UUID | None],
     resolver: Resolver,
+    again: bool,
 ) -> Decided:
     by_subject: dict[UUID, list[_Addressed]] = {}
     for command in commands:
         by_subject.setdefault(command.subject, []).append(command)
     wanted = {s: {a.to.stream for a in some} for s, some in by_subject.items() if s not in minted}
     histories = journal.load(wanted) if wanted else {}
+    # Looked at and decided on the same state: whoever began the message may still be appending.
+    if again and (already := _already(histories, message, codec)):
+        return Decided(already=already)
     decided = Decided()
     ids = event_ids(message.id, service.name)
     for subject, some in by_subject.items():

@@ -53,8 +53,8 @@ class Inbox(Protocol):
         ...
 
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
-        """Keep a message and occupy its subjects; where some are busy, nothing is kept: whose messages they wait
-        for.
+        """Keep a message and occupy its subjects. Where some are busy, a new one is not kept, one that was kept before
+        occupies nothing any more (two that wait for each other would wait for ever): whose messages they wait for.
         """
         ...
 
@@ -102,6 +102,8 @@ class PostgresInbox:
         try:
             return self._record(message, subjects)
         except _Busy as busy:
+            with self._database.transaction() as cur:
+                cur.execute(_SQL["leave"], {"message": message.id})
             return busy.others
 
     def _record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:

@@ -31,7 +31,9 @@ class MemoryInbox:
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
         with self._lock:
             others = {self._busy[s] for s in subjects if s in self._busy} - {message.id}
-            if not others:
+            if others:
+                self._leave(message.id)
+            else:
                 self._messages.setdefault(message.id, message)
                 self._busy.update((subject, message.id) for subject in subjects)
                 if "refused" in self._results.get(message.id, ()):

@@ -110,7 +110,7 @@ class Intake:
                 if attempt and (first := self._first_answer(id_)):
                     return first
                 raise
-            subjects = {item.subject for item in items if item.subject is not None}
+            subjects = _subjects(items)
             try:
                 keys = self._keys.for_subjects(subjects or {id_})
             except KeyLost:
@@ -196,7 +196,7 @@ class Intake:
         return True
 
     def _finish(self, message: Message) -> int:
-        """Carry out a recorded message whose process is gone; 0 where somebody alive is at it."""
+        """Carry out a recorded message whose process is gone; 0 where somebody alive is at it, or before it."""
         with self._inbox.watching(message.id) as mine:
             found = self._inbox.result(message.id)
             if not mine or found is None or found[0] == "done":
@@ -209,6 +209,8 @@ class Intake:
             for _ in range(TRIES):
                 try:
                     resolver, items = self._resolve(self.check(raw), message.id, message.operator)
+                    if self._inbox.record(message, _subjects(items)):  # after a Conflict: others than before
+                        return 0
                     self._carry_out(message, resolver, items, again=True)
                     break
                 except Conflict:
@@ -216,6 +218,8 @@ class Intake:
                 except Refused as refusal:  # what it refers to has changed since: nobody may wait for it for ever
                     self._refuse(message.id, refusal, again=True)
                     break
+            else:
+                return 0
             log.info("message finished", message_id=str(message.id), operator=message.operator)
             return 1
 
@@ -298,6 +302,11 @@ def order(services: Mapping[str, Service]) -> list[Service]:
 def _open(state: str, result: dict[str, Any] | None) -> bool:
     """Whether a recorded message still has to be decided: unfinished, or refused in the middle."""
     return state == "received" or result is None or "refused" in result
+
+
+def _subjects(items: list[Item]) -> set[UUID]:
+    """Whom these are about."""
+    return {item.subject for item in items if item.subject is not None}
 
 
 def _main_subject(items: list[Item]) -> UUID | None:

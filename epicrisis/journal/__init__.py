@@ -2,7 +2,10 @@
 
 from epicrisis.journal.api import Append, Appended, Claim, History, Journal, NewEvent, Stored
 from epicrisis.journal.memory import MemoryJournal
+from epicrisis.journal.memory_outgoing import MemoryOutgoing
+from epicrisis.journal.outgoing import Outgoing
 from epicrisis.journal.postgres import PostgresJournal
+from epicrisis.journal.postgres_outgoing import PostgresOutgoing
 
 __all__ = [
     "Append",
@@ -11,7 +14,10 @@ __all__ = [
     "History",
     "Journal",
     "MemoryJournal",
+    "MemoryOutgoing",
     "NewEvent",
+    "Outgoing",
     "PostgresJournal",
+    "PostgresOutgoing",
     "Stored",
 ]

@@ -9,14 +9,19 @@ from uuid import UUID
 
 from epicrisis.errors import Conflict
 from epicrisis.journal.api import Append, Appended, Claim, History, NewEvent, Stored
+from epicrisis.journal.outgoing import Row
+from epicrisis.slices import slice_of
 
 
 class MemoryJournal:
-    """See `Journal`. Safe for several threads."""
+    """See `Journal`. Safe for several threads. ``rows`` and ``tails`` are what its relay reads, by slice."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.log: list[tuple[UUID, NewEvent]] = []
+        self.rows: defaultdict[int, list[Row]] = defaultdict(list)
+        self.tails: dict[int, int] = {}
+        self.position = 0
         self._lock = threading.Lock()
         self._events: defaultdict[UUID, list[NewEvent]] = defaultdict(list)
         self._claims: dict[bytes, UUID] = {}
@@ -42,20 +47,42 @@ class MemoryJournal:
         members: Collection[tuple[UUID, str]] = (),
     ) -> Appended:
         with self._lock:
-            ids = {e.id for a in appends for e in a.events}
-            there = {e.id: e.seq for a in appends for e in self._events[a.subject] if e.id in ids}
-            if ids and there.keys() == ids:
-                return Appended(there, repeated=True)
-            if there or any(len(self._events[a.subject]) != a.expected for a in appends):
-                raise Conflict(f"{self.name}: somebody else appended first")
-            if any(self._claims.get(c.digest, c.resource_id) != c.resource_id for c in claims):
-                raise Conflict(f"{self.name}: an identifier was claimed for somebody else first")
-            for a in appends:
-                self._events[a.subject].extend(a.events)
-                self.log.extend((a.subject, e) for e in a.events)
-            self._claims.update((c.digest, c.resource_id) for c in claims)
-            self._members.update(members)
-            return Appended({e.id: e.seq for a in appends for e in a.events}, repeated=False)
+            found = self._check(appends, claims)
+            return found or self._write(appends, claims, members, self._number(appends))
+
+    def _check(self, appends: Sequence[Append], claims: Sequence[Claim]) -> Appended | None:
+        """The first result, where these events are here already; raises `Conflict` where they may not be appended."""
+        ids = {e.id for a in appends for e in a.events}
+        there = {e.id: e.seq for a in appends for e in self._events[a.subject] if e.id in ids}
+        if ids and there.keys() == ids:
+            return Appended(there, repeated=True)
+        if there or any(len(self._events[a.subject]) != a.expected for a in appends):
+            raise Conflict(f"{self.name}: somebody else appended first")
+        if any(self._claims.get(c.digest, c.resource_id) != c.resource_id for c in claims):
+            raise Conflict(f"{self.name}: an identifier was claimed for somebody else first")
+        return None
+
+    def _number(self, appends: Sequence[Append]) -> int:
+        """Give the events their ``pos``; the first of them."""
+        first = self.position + 1
+        self.position += sum(len(a.events) for a in appends)
+        return first
+
+    def _write(
+        self, appends: Sequence[Append], claims: Sequence[Claim], members: Collection[tuple[UUID, str]], first: int
+    ) -> Appended:
+        pos = first
+        for a in appends:
+            at = slice_of(a.subject)
+            self._events[a.subject].extend(a.events)
+            for e in a.events:
+                self.log.append((a.subject, e))
+                self.rows[at].append(Row(at, pos, e.seq, e.recorded, a.subject, e.id, e.type, e.value))
+                pos += 1
+        self.tails.update((slice_of(a.subject), pos - 1) for a in appends)
+        self._claims.update((c.digest, c.resource_id) for c in claims)
+        self._members.update(members)
+        return Appended({e.id: e.seq for a in appends for e in a.events}, repeated=False)
 
     def known(self, streams: Collection[str]) -> dict[str, UUID]:
         with self._lock:

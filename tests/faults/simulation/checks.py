@@ -1,0 +1,200 @@
+"""What must hold: some of it at every commit, the rest when everything has come to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from epicrisis.audit.chain import first_link, next_link
+from epicrisis.event import Meta
+from epicrisis.intake import Receipt
+from epicrisis.journal import Append
+from epicrisis.projecting.memory import MemoryTransaction
+from epicrisis.projecting.store import Archived
+from epicrisis.projection import Projection, fold
+from epicrisis.slices import slice_of
+from tests.faults.simulation.model import Models, Trail, plain_codec
+from tests.faults.simulation.servers import Journal, Outgoing, Store
+from tests.faults.simulation.topic import Log
+
+
+class Violation(AssertionError):
+    """Something that must never happen has happened."""
+
+
+def must(holds: bool, what: str) -> None:
+    if not holds:
+        raise Violation(what)
+
+
+Event = tuple[str, UUID, int]
+"""Service, subject, seq."""
+
+
+class Truth:
+    """Everything that was ever committed to a journal, and what must follow from it."""
+
+    def __init__(self) -> None:
+        self.values: dict[Event, bytes] = {}
+        self.known: set[bytes] = set()
+        self.metas: dict[bytes, Meta] = {}
+        self.ids: set[UUID] = set()
+        self.heads: Counter[tuple[str, UUID]] = Counter()
+        self.versions: dict[tuple[str, str], int] = {}
+        self.by_message: dict[UUID, Counter[str]] = {}
+        self.receipts: dict[UUID, Receipt] = {}
+
+    # At every commit
+
+    def appended(self, outgoing: Mapping[str, Outgoing], journal: Journal, appends: Sequence[Append], pos: int) -> None:
+        """Gapless, each event once, each version decided on the one before, and not behind the relay's back."""
+        for a in appends:
+            cursor = outgoing[journal.name].cursors.get(slice_of(a.subject), 0)
+            must(pos > cursor, f"{journal.name}: committed at {pos}, the relay has passed {cursor}")
+            for e in a.events:
+                place = journal.name, a.subject
+                self.heads[place] += 1
+                must(e.seq == self.heads[place], f"{place}: seq {e.seq} follows {self.heads[place] - 1}")
+                must(e.id not in self.ids, f"{place}: event {e.id} is appended twice")
+                self.ids.add(e.id)
+                sealed = plain_codec().open(e.value)
+                body = plain_codec().unseal(sealed, None)
+                if sealed.meta.type != "model.Shared":
+                    version, at = getattr(body, "version", 1), (journal.name, e.stream)
+                    must(
+                        version == self.versions.get(at, 0) + 1, f"{at}: version {version} was decided on an old state"
+                    )
+                    self.versions[at] = version
+                message = sealed.meta.message
+                assert message is not None
+                self.by_message.setdefault(message, Counter())[journal.name] += 1
+                self.values[journal.name, a.subject, e.seq] = e.value
+                self.known.add(e.value)
+                self.metas[e.value] = sealed.meta
+                pos += 1
+
+    def cursors_moved(self, log: Log, outgoing: Outgoing, cursors: Mapping[int, int]) -> None:
+        """Only over what is in the log."""
+        for slice_, upto in cursors.items():
+            old = outgoing.cursors.get(slice_, 0)
+            must(upto >= old, f"{outgoing.journal.name}: a cursor went back")
+            for row in outgoing.journal.rows[slice_]:
+                if old < row.pos <= upto:
+                    place = f"{outgoing.journal.name}, slice {slice_}, pos {row.pos}"
+                    must(row.value in log.values, f"{place}: the cursor has passed it, and it is not in the log")
+
+    def committed(self, before: Mapping[Any, Any], at: MemoryTransaction) -> None:
+        """Offsets go forward, trails and the ledger grow by the next events only."""
+        archived: dict[UUID, list[Archived]] = {}
+        for name, row in at.written.items():
+            if name[0] == "offset":
+                old = before[name] or (0, 0)
+                must(row[0] >= old[0] and row[1] >= old[1], f"{name}: from {old} to {row}")
+            elif isinstance(row, Trail):
+                self._grown(name, before[name], row)
+            elif isinstance(row, Archived):
+                must(before[name] is None, f"{name}: archived twice")
+                archived.setdefault(row.subject, []).append(row)
+        for subject, events in archived.items():
+            n, link = before.get(("chain", subject)) or (0, first_link(subject))
+            for event in sorted(events, key=lambda e: e.n):
+                n, link = n + 1, next_link(link, event.value)
+                must((event.n, event.link) == (n, link), f"{subject}: the chain is broken at {event.n}")
+                must(self.values.get((event.source, subject, event.seq)) == event.value, f"{subject}: never journalled")
+            must(at.written["chain", subject] == (n, link), f"{subject}: the head is not the end of the chain")
+
+    def _grown(self, name: Any, old: Trail | None, new: Trail) -> None:
+        past = old.trail if old else ()
+        must(new.trail[: len(past)] == past, f"{name}: its past has changed")
+        last = Counter(dict(past))  # a trail's later entries replace its earlier ones
+        for source, seq in new.trail[len(past) :]:
+            must(seq == last[source] + 1, f"{name}: {source} {seq} was applied after {last[source]}")
+            last[source] = seq
+
+    def answered(self, receipt: Receipt) -> None:
+        """What is acknowledged is in the journals; the same message gets the same answer for ever."""
+        id_ = receipt.message
+        must(
+            dict(self.by_message.get(id_, {})) == dict(receipt.events),
+            f"message {id_}: {receipt}, but not journalled so",
+        )
+        first = self.receipts.setdefault(id_, receipt)
+        must(dict(first.events) == dict(receipt.events), f"message {id_}: first {first}, then {receipt}")
+
+    # At rest
+
+    def at_rest(
+        self,
+        *,
+        log: Log,
+        store: Store,
+        models: Models,
+        outgoing: Mapping[str, Outgoing],
+        consumers: Collection[str],
+        receipts: Mapping[UUID, Mapping[str, int]],
+        refused: Collection[UUID],
+        garbage: int,
+    ) -> None:
+        """Acknowledged ⊆ log ⊆ ledger, each once; every read model is the fold of the ledger; nobody is behind."""
+        for id_, events in self.by_message.items():
+            must(id_ in receipts, f"message {id_} was appended, and is not done")
+            must(receipts[id_] == dict(events), f"message {id_}: done as {receipts[id_]}, journalled {dict(events)}")
+            must(id_ not in refused, f"message {id_} was refused, and appended")
+        lost = [event for event, value in self.values.items() if value not in log.values]
+        must(not lost, f"never published: {lost}")
+        for name, one in outgoing.items():
+            behind = {s: (one.cursors.get(s, 0), tail) for s, tail in one.journal.tails.items()}
+            must(all(at >= tail for at, tail in behind.values()), f"the relay of {name} stays behind: {behind}")
+        for consumer in consumers:
+            for partition, end in log.ends().items():
+                at = (store.rows.get(("offset", consumer, partition)) or (0, 0))[0]
+                must(at == end, f"{consumer} stays at {at} of {end} in partition {partition}")
+        waiting = sorted({name[1:3] for name in store.rows if name[0] == "parked"}, key=repr)
+        must(not waiting, f"still parked: {waiting}")
+        aside = sum(name[0] == "poison" for name in store.rows)
+        must(aside == garbage, f"{garbage} records belong to no subject, {aside} were set aside")
+        ledger = self._ledger(store)
+        for projection in models.all:
+            self._folded(projection, ledger, store)
+
+    def _ledger(self, store: Store) -> dict[UUID, list[Archived]]:
+        archived = {name[1:]: row for name, row in store.rows.items() if name[0] == "event"}
+        journalled = {(subject, source, seq) for source, subject, seq in self.values}
+        must(archived.keys() == journalled, f"the ledger differs from the journals: {archived.keys() ^ journalled}")
+        ledger: dict[UUID, list[Archived]] = {}
+        for event in sorted(archived.values(), key=lambda e: e.n):
+            ledger.setdefault(event.subject, []).append(event)
+        return ledger
+
+    def _folded(self, projection: Projection, ledger: Mapping[UUID, Sequence[Archived]], store: Store) -> None:
+        expected: dict[str, set[Any]] = {}
+        sums: Counter[Any] = Counter()
+        for events in ledger.values():
+            facts = [(plain_codec().unseal(plain_codec().open(e.value), None), self.metas[e.value]) for e in events]
+            for table, rows in fold(projection, facts).items():
+                for row in rows:
+                    if hasattr(row, "events"):
+                        sums[row.clinic, row.type] += row.events
+                    else:
+                        expected.setdefault(table, set()).add(row)
+        found: dict[str, set[Any]] = {}
+        counted: Counter[Any] = Counter()
+        for name, row in store.rows.items():
+            if name[0] == projection.schema:
+                if hasattr(row, "events"):
+                    counted[row.clinic, row.type] += row.events
+                else:
+                    found.setdefault(name[1], set()).add(row)
+        must(found == expected, f"{projection.name} is not the fold of the ledger: {_difference(found, expected)}")
+        must(counted == sums, f"{projection.name} counts {dict(counted)}, the ledger {dict(sums)}")
+
+
+def _difference(found: Mapping[str, set[Any]], expected: Mapping[str, set[Any]]) -> str:
+    tables = sorted({*found, *expected})
+    return "; ".join(
+        f"{t}: has {sorted(map(repr, found.get(t, set()) - expected.get(t, set())))}, "
+        f"should have {sorted(map(repr, expected.get(t, set()) - found.get(t, set())))}"
+        for t in tables
+    )
