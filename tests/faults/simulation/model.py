@@ -163,7 +163,7 @@ class PlainCodec:
     def open(self, value: bytes) -> Sealed:
         return Sealed(*self._envelopes.read(value))
 
-    def unseal(self, sealed: Sealed, key: DataKey | None, *, facts: bool = False) -> Any:
+    def unseal(self, sealed: Sealed, key: DataKey | None, **_: Any) -> Any:
         try:
             return msgspec.msgpack.decode(sealed.body, type=BODIES[sealed.meta.type])
         except (KeyError, msgspec.MsgspecError):

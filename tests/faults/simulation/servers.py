@@ -209,13 +209,11 @@ class Journal(MemoryJournal):
         self._look("known")
         return super().known(streams)
 
-    def identified(self, digests: Collection[bytes]) -> dict[bytes, UUID]:
-        self._look("identified")
-        return super().identified(digests)
-
-    def members(self, subjects: Collection[UUID]) -> set[tuple[UUID, str]]:
-        self._look("members")
-        return super().members(subjects)
+    def who(
+        self, digests: Collection[bytes], subjects: Collection[UUID]
+    ) -> tuple[dict[bytes, UUID], set[tuple[UUID, str]]]:
+        self._look("who")
+        return super().who(digests, subjects)
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:
         self._look("after")
