@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from epicrisis.logging import configure
 from tests.faults.simulation.world import live
 
-CHUNK = 50
-SHOWN = 60
+CHUNK = 20
 
 
 @dataclass
@@ -120,13 +119,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--processes", type=int, default=0, help="at the same time; default: as many as cores")
+    parser.add_argument("--stop-at", type=int, default=5, help="so many violations are enough")
     parser.add_argument("--seed", type=int, help="this one only, with its trace")
     asked = parser.parse_args()
     quiet()
     if asked.seed is not None:
         return one(asked.seed)
     began = time.monotonic()
-    outcome = many(asked.first, asked.seeds, asked.processes)
+    outcome = many(asked.first, asked.seeds, asked.processes, asked.stop_at)
     print(table(outcome, time.monotonic() - began))
     print(report(outcome), file=sys.stderr)
     return 1 if outcome.violations else 0
