@@ -49,14 +49,21 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such benchmark: {', '.join(unknown)}")
     results = load(options.results)
     results["machine"] = about_this_machine()
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     failed = 0
     with common_stage() if options.short else nullcontext():
         for name in names:
             print(f"bench {name} …", file=sys.stderr, flush=True)
+            began, about = time.monotonic(), about_this_run()
             rows, problem = measure(name, options.short)
             failed += problem is not None and not problem.startswith(NotRun.__name__)
-            results["benches"][name] = {**about_this_run(), "short": options.short, "rows": rows, "problem": problem}
+            results["benches"][name] = {
+                **about,
+                "seconds": time.monotonic() - began,
+                "short": options.short,
+                "rows": rows,
+                "problem": problem,
+            }
             save(options.results, results)
             emit(map(printed, rows), COLUMNS, title=f"{name}: {page.TITLES[name]}")
             if problem is not None:

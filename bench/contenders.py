@@ -75,7 +75,7 @@ def build(settings: Settings, contender: Contender, number: int) -> Result:
             return Result(seconds, processor, digest(reader, contender.schema))
     finally:
         for process in processes:
-            process.stop()
+            process.stop(kindly=False)  # what it keeps is thrown away
 
 
 def _built(reader: psycopg.Connection[Any], contender: Contender) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ INTRO = """# The scoreboard
 
 This page and its plots are made by `make bench`; nothing on it is written by hand. Each row is ours against a peer on \
 the same input, the same machine and in the same run, or ours against a goal; **times** is how many times better ours \
-is, so that a figure below 1 is a row that we lose. How each is measured, and what exactly each side does, stands at \
-the head of its file in `bench/`. Figures from another machine will differ; run it on yours.
+is, so that a figure below 1 is a row that we lose. Figures from another machine will differ; run it on \
+yours.
 """
 
 
@@ -59,8 +60,9 @@ def _machine(machine: dict[str, Any]) -> str:
 def _section(name: str, bench: dict[str, Any]) -> str:
     rows = bench["rows"]
     when = bench["date"][:16].replace("T", " ")
-    about = f"`make bench BENCH={name}`: {when} UTC, commit {bench['commit']}, load {bench['load']} before."
-    lines = [f"## {TITLES[name]}\n", about + "\n"]
+    about = f"`make bench BENCH={name}`: {when} UTC, commit {bench['commit']}, load {bench['load']} before, "
+    about += f"{bench['seconds']:.0f} s."
+    lines = [f"## {TITLES[name]}\n", _how(name), about + "\n"]
     if rows:
         lines.append("| row | ours | peer | theirs | times | goal | met |\n|---|---|---|---|---|---|---|")
         for row in rows:
@@ -83,6 +85,12 @@ def _section(name: str, bench: dict[str, Any]) -> str:
     if bench["problem"]:
         lines.append(f"Not all of it ran: {bench['problem']}\n")
     return "\n".join(lines)
+
+
+def _how(name: str) -> str:
+    """What is measured and what each side does: the head of the benchmark's file."""
+    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "") + "\n"
 
 
 def _plot_times(benches: list[tuple[str, dict[str, Any]]], path: Path) -> None:

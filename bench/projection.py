@@ -109,7 +109,7 @@ def rebuilt(settings: Settings) -> Result:
         processor = sum(process.cpu_seconds() for process in processes)
     finally:
         for process in processes:
-            process.stop()
+            process.stop(kindly=False)
     began = time.monotonic()
     with database.transaction() as cur:
         finish(cur, made, None, roles_of(settings))

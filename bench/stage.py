@@ -100,9 +100,9 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def stop(self) -> None:
-        """SIGTERM, and wait."""
-        self._process.terminate()
+    def stop(self, *, kindly: bool = True) -> None:
+        """SIGTERM (or, unkindly, SIGKILL), and wait."""
+        (self._process.terminate if kindly else self._process.kill)()
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
