@@ -28,7 +28,7 @@ from epicrisis.settings import Settings
 
 AT_MOST = 300
 """Seconds."""
-SIZES, PROBE = (3_000, 30_000, 300_000), 3_000
+SIZES, PROBE = (2_000, 20_000, 200_000), 2_000
 CHUNK, TOGETHER, READS = 5_000, 20, 15
 """Events made at a time, subjects appended in one transaction, reads of one patient."""
 
@@ -87,8 +87,9 @@ def _append(books: dict[str, PostgresJournal], some: Sequence[Event], values: Se
 def _relay(settings: Settings) -> float:
     """All that is new, service by service. Seconds."""
     pumps = Relay(settings, list(services())).pumps.values()
-    for pump in pumps:
+    for pump in pumps:  # connected and with its leases, as a relay that runs
         pump.leases.keep()
+        pump._producer = pump._make_producer()
     began = time.perf_counter()
     for pump in pumps:
         while pump.step():
