@@ -35,7 +35,7 @@ CHUNK, TOGETHER, READS = 5_000, 20, 15
 
 def run(short: bool = False) -> Iterator[Row]:
     """Rows: per size and step µs per event; ms per read."""
-    sizes, probe = ((100, 200), 100) if short else (SIZES, PROBE)
+    sizes, probe = ((100,), 100) if short else (SIZES, PROBE)
     with stage() as settings:
         source = events(max(sizes) + len(sizes) * probe)
         keys, books, lag = key_store(settings, "intake"), journals(settings), Lag(settings)

@@ -11,6 +11,7 @@ from bench.row import Row, figure, printed
 PAGE = "scoreboard.md"
 TITLES = {
     "projection": "Projections: live, and rebuilt",
+    "rebuild": "Rebuilding real read models",
     "store": "The event store",
     "fhir": "FHIR in and out",
     "client": "The Kafka client",

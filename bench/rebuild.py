@@ -32,6 +32,8 @@ from epicrisis.settings import Settings
 
 NAMES = ("cluster_activity", "clinic_patients", "cluster_oncology_pathway")
 SIZES = (100_000, 1_000_000)
+AT_MOST = 300
+"""Seconds."""
 GOAL, MEMORY, FLAT = 60_000, 512, 0.15
 BATCH = 10_000
 
