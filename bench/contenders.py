@@ -38,7 +38,7 @@ WHOLE, HALVES = ("json",), ("json.even", "json.odd")
 class Contender(NamedTuple):
     """Who builds the read model, and in which tables; ``archive`` is None where the archive is there already.
 
-    One process for each thing in ``given``; each says on stdout when it has its partitions.
+    One process for each thing in ``given``; each says so when it has its partitions, and waits for the others.
     """
 
     name: str
@@ -61,8 +61,8 @@ def build(settings: Settings, contender: Contender, number: int) -> Result:
     """Let it build the read model of so many events, and take the time."""
     processes = [Process(settings, contender.command, given) for given in contender.given]
     try:
-        began = min(float(process.line() or "nan") for process in processes)
-        deadline = time.monotonic() + SECONDS
+        began = together(processes)
+        deadline = began + SECONDS
         with psycopg.connect(contender.dsn, autocommit=True) as reader:
             while set(found := _built(reader, contender)) != {number}:
                 if time.monotonic() > deadline:
@@ -76,6 +76,17 @@ def build(settings: Settings, contender: Contender, number: int) -> Result:
     finally:
         for process in processes:
             process.stop(kindly=False)  # what it keeps is thrown away
+
+
+def together(processes: Sequence[Process]) -> float:
+    """Wait until all are ready, let them go; when that was (`time.monotonic`)."""
+    for process in processes:
+        if not process.line():
+            process.check()
+    began = time.monotonic()
+    for process in processes:
+        process.tell("go")
+    return began
 
 
 def _built(reader: psycopg.Connection[Any], contender: Contender) -> list[int]:

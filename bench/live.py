@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 
+from bench.peers.model import ready
 from epicrisis.assembly import codec, key_store, missing, seldom_collect
 from epicrisis.database import Database
 from epicrisis.event import Meta, record, replace
@@ -97,7 +97,7 @@ def create(settings: Settings) -> None:
 
 
 def follow(settings: Settings) -> None:
-    """The worker, until it is stopped; says when it has its partitions."""
+    """The worker, until it is killed."""
     some = [LedgerFollower(), ProjectionFollower(projection)]
     worker = Worker(
         settings,
@@ -111,15 +111,14 @@ def follow(settings: Settings) -> None:
 
     def assigned(*given: Any) -> None:
         taken(*given)
-        print(time.monotonic(), flush=True)
+        ready()
 
     worker.assigned = assigned  # type: ignore[method-assign]
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.run()
 
 
 def fill(settings: Settings, schema: str) -> None:
-    """One process of a rebuild: part after part of the ledger; says when it begins and when it has done."""
+    """One process of a rebuild: part after part of the ledger; says when it has done."""
     filler = Filler(
         settings.dsn_for("cluster", "rebuilder"),
         [projection.in_schema(schema)],
@@ -127,14 +126,14 @@ def fill(settings: Settings, schema: str) -> None:
         keys=key_store(settings, "rebuilder"),
         partitions=settings.partitions,
     )
-    print(time.monotonic(), flush=True)
+    ready()
     while filler.step() is not None:
         pass
-    print(time.monotonic(), flush=True)
+    print("done", flush=True)
     signal.pause()  # its processor time is still to be read
 
 
 if __name__ == "__main__":
-    schema = json.load(sys.stdin)
+    schema = json.loads(sys.stdin.readline())
     seldom_collect()
     fill(Settings.read(), schema) if schema else follow(Settings.read())

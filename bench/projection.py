@@ -3,7 +3,7 @@
 Everybody builds the read model of `bench.peers.model` (an archive of every event, the latest state of each subject, a
 count per subject and event type) from the same events in the same order, in the same PostgreSQL, each from a topic of
 16 partitions: ours from our sealed records, the peers from the same events in plain JSON, so that they decrypt and
-decompress nothing. At the end the rows must be equal. A run begins when the consumer has its partitions, and ends when
+decompress nothing. At the end the rows must be equal. A run begins when every process has its partitions, and ends when
 the last event is in all three tables.
 
 Live is one process. Rebuilding is everything again from the beginning on two processes, without the archive, which is
@@ -37,6 +37,7 @@ from bench.contenders import (
     fill_topics,
     of_peer,
     quix_python,
+    together,
     topics,
     version_of,
 )
@@ -104,8 +105,10 @@ def rebuilt(settings: Settings) -> Result:
     seconds = time.monotonic() - began
     processes = [Process(settings, [sys.executable, "-m", "bench.live"], made.schema) for _ in range(PROCESSES)]
     try:
-        first = min(float(process.line()) for process in processes)
-        last = max(float(process.line()) for process in processes)
+        began = together(processes)
+        for process in processes:
+            process.line()
+        seconds += time.monotonic() - began
         processor = sum(process.cpu_seconds() for process in processes)
     finally:
         for process in processes:
@@ -113,7 +116,7 @@ def rebuilt(settings: Settings) -> Result:
     began = time.monotonic()
     with database.transaction() as cur:
         finish(cur, made, None, roles_of(settings))
-    seconds += last - first + time.monotonic() - began
+    seconds += time.monotonic() - began
     with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as reader:
         found = digest(reader, made.schema)
     with database.transaction() as cur:

@@ -57,7 +57,7 @@ ROOT = Path(__file__).parents[1]
 class Process:
     """A process under measurement; its memory and processor time are read from the kernel.
 
-    ``given`` is written to its stdin as JSON; what it says on stdout is read line by line.
+    ``given`` is the first line of its stdin, as JSON; what it says on stdout is read line by line.
     """
 
     def __init__(self, settings: Settings, command: Sequence[str], given: Any = None) -> None:
@@ -73,10 +73,14 @@ class Process:
             text=True,
         )
         self.pid = self._process.pid
+        self.tell(json.dumps(given))
+
+    def tell(self, line: str) -> None:
+        """One line to its stdin."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            json.dump(given, self._process.stdin)
-            self._process.stdin.close()
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
 
     def line(self) -> str:
         """The next line of its stdout, empty where it has ended."""
@@ -108,8 +112,10 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
         self._said.close()
 
 

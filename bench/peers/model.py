@@ -1,4 +1,4 @@
-"""The read model that everybody builds in the projection benchmark. It imports nothing, so that peers can have it too.
+"""The read model that everybody builds in the projection benchmark. It imports nothing of ours: peers can have it.
 
 Three tables: every event as it came (`archive`); the latest state of each subject, folded over its events (`patient`);
 how many events of each type a subject has (`tally`).
@@ -6,6 +6,7 @@ how many events of each type a subject has (`tally`).
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 State = dict[str, Any]
@@ -36,3 +37,14 @@ CREATE TABLE patient (
 CREATE TABLE tally (subject uuid, type text, events bigint, PRIMARY KEY (subject, type));
 """
 """The tables of the peer that has no way of its own to make them."""
+
+
+_ready: list[bool] = []
+
+
+def ready() -> None:
+    """Say that the partitions are there, and wait until everybody's are. Only the first time."""
+    if not _ready:
+        _ready.append(True)
+        print("ready", flush=True)
+        sys.stdin.readline()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 
 import orjson
 import psycopg
 from confluent_kafka import Consumer
 
-from bench.peers.model import NEW, State, after
+from bench.peers.model import NEW, State, after, ready
 
 BATCH = 2_000
 ARCHIVE = "INSERT INTO archive VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
@@ -32,7 +31,7 @@ COUNT = (
 
 def main() -> None:
     """Follow the topic until killed."""
-    given = json.load(sys.stdin)
+    given = json.loads(sys.stdin.readline())
     consumer = Consumer(
         {
             **given["kafka"],
@@ -41,7 +40,7 @@ def main() -> None:
             "enable.auto.commit": False,
         }
     )
-    consumer.subscribe([given["topic"]], on_assign=lambda *_: print(time.monotonic(), flush=True))
+    consumer.subscribe([given["topic"]], on_assign=lambda *_: ready())
     with psycopg.connect(given["dsn"]) as connection, connection.cursor() as cur:
         while True:
             messages = [m for m in consumer.consume(BATCH, 0.1) if m.error() is None]

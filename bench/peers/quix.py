@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
 
 import orjson
@@ -17,7 +16,7 @@ from quixstreams import Application, State
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.sinks.community.postgresql import PostgreSQLSink
 
-from bench.peers.model import after
+from bench.peers.model import after, ready
 
 EVERY, INTERVAL = 20_000, 0.5
 """A checkpoint after so many messages (2,000 to 100,000 make little difference), or so many seconds (its default of 5
@@ -26,7 +25,7 @@ would count idle seconds at the end)."""
 
 def main() -> None:
     """Follow the topic until killed."""
-    given = json.load(sys.stdin)
+    given = json.loads(sys.stdin.readline())
     kafka = given["kafka"]
     app = Application(
         broker_address=ConnectionConfig(
@@ -77,7 +76,7 @@ def main() -> None:
 
     def on_assign(*given: Any) -> None:
         assigned(*given)
-        print(time.monotonic(), flush=True)
+        ready()
 
     app._on_assign = on_assign
     app.run()
