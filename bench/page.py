@@ -24,7 +24,7 @@ TITLES = {
 INTRO = """# The scoreboard
 
 This page and its plots are made by `make bench`; nothing on it is written by hand. Each row is ours against a peer on \
-the same input, the same machine and in the same run, or ours against a goal; **times** is how many times better ours \
+the same input, the same machine and in the same run (unless the peer's name says otherwise), or ours against a goal; **times** is how many times better ours \
 is, so that a figure below 1 is a row that we lose. Figures from another machine will differ; run it on \
 yours.
 """
@@ -84,7 +84,7 @@ def _section(name: str, bench: dict[str, Any]) -> str:
         notes = dict.fromkeys(f"- {row['row']}: {row['note']}" for row in rows if row.get("note"))
         lines += [*notes, ""]
     if bench["problem"]:
-        lines.append(f"Not all of it ran: {bench['problem']}\n")
+        lines.append(f"Not all of it ran: {bench['problem'].removeprefix('NotRun: ')}\n")
     return "\n".join(lines)
 
 
@@ -131,7 +131,7 @@ def _plot_lines(rows: list[Row], path: Path) -> None:
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if "series" in row:
-            series.setdefault(row["series"], []).append((row["at"], row["value"]))
+            series.setdefault(f"{row['series']}, {row['unit']}", []).append((row["at"], row["value"]))
     for name, points in series.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
     first = next(row for row in rows if "series" in row)
@@ -143,7 +143,6 @@ def _plot_lines(rows: list[Row], path: Path) -> None:
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel(first["at_unit"], fontsize=8)
-    axes.set_ylabel(first["unit"], fontsize=8)
     axes.tick_params(labelsize=7)
     axes.legend(fontsize=7)
     _save(figure_, path)
@@ -154,6 +153,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "epicrisis"  # the same figures, the same file
+    matplotlib.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=(width, height), layout="constrained")
