@@ -24,9 +24,9 @@ TITLES = {
 INTRO = """# The scoreboard
 
 This page and its plots are made by `make bench`; nothing on it is written by hand. Each row is ours against a peer on \
-the same input, the same machine and in the same run (unless the peer's name says otherwise), or ours against a goal; **times** is how many times better ours \
-is, so that a figure below 1 is a row that we lose. Figures from another machine will differ; run it on \
-yours.
+the same input, the same machine and in the same run (unless the peer's name says otherwise), or ours against a goal; \
+**times** is how many times better ours is, so that a figure below 1 is a row that we lose. Figures from another \
+machine will differ; run it on yours.
 """
 
 
