@@ -11,6 +11,10 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from epicrisis.errors import Unreachable
 
+UNLESS_SAID = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+UNLESS_SAID["tcp_user_timeout"] = 30_000
+"""A server that is gone without a word is missed after half a minute: the system's own answer is two hours."""
+
 
 class Database:
     """A small pool on one database, opened at the first transaction.
@@ -19,7 +23,9 @@ class Database:
     """
 
     def __init__(self, dsn: str, *, size: int = 4, name: str = "") -> None:
-        self.name = name or psycopg.conninfo.conninfo_to_dict(dsn).get("dbname", "") or "database"
+        said = psycopg.conninfo.conninfo_to_dict(dsn)
+        self.name = name or str(said.get("dbname") or "database")
+        limits = {option: value for option, value in UNLESS_SAID.items() if option not in said}
         self._pool = ConnectionPool(
             dsn,
             min_size=0,
@@ -27,7 +33,7 @@ class Database:
             open=False,
             timeout=10,
             max_idle=60,
-            kwargs={"connect_timeout": 5, "application_name": f"epicrisis {self.name}", "autocommit": True},
+            kwargs={**limits, "application_name": f"epicrisis {self.name}", "autocommit": True},
         )
         self._open = False
 

@@ -84,8 +84,10 @@ def unexpected(error: Exception) -> NoReturn:
     """End with where it happened, and not with what it said: a foreign message may hold a patient's data."""
     import traceback
 
-    kind = f"{type(error).__module__}.{type(error).__name__}"
-    if (kind.startswith(("psycopg.", "kafka.")) and "OperationalError" in kind) or isinstance(error, ConnectionError):
+    kind, *bases = (f"{one.__module__}.{one.__name__}" for one in type(error).__mro__)
+    if kind == "psycopg.errors.DiskFull":
+        fail("PostgreSQL has no space left: make some, then do the same again (what is done stays done)")
+    if "psycopg.OperationalError" in (kind, *bases) or isinstance(error, ConnectionError):
         fail(f"a server does not answer ({kind}): `epicrisis doctor` says which, and what to do")
     print(*traceback.format_tb(error.__traceback__), sep="", end="", file=sys.stderr)  # noqa: T201
     fail(f"unexpected {kind}: a defect; report it with the lines above, which hold no data")

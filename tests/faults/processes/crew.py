@@ -115,6 +115,10 @@ class Crew:
         finally:
             lag.close()
 
+    def said(self, kind: str) -> str:
+        """What all roles of a kind have logged."""
+        return "".join(log.read_text(encoding="utf-8") for log in sorted(self._logs.glob(f"{kind}-*.log")))
+
     def stop(self, *, kill: bool = False) -> None:
         """End everybody."""
         for role in self.running.values():

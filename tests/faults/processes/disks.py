@@ -72,6 +72,7 @@ def postgres_full(stage: Stage, scratch: Path) -> tuple[Verdict, Counter[str]]:
         run.crew.until(lambda: ledger_total(run.near) > 0, "it begins")
         disk.fill()
         run.crew.until(lambda: run.crew.ended["import"] >= 3, "senders hear that something is wrong")
+        assert "psycopg.errors.DiskFull" in run.crew.said("import"), "and what it is"
         _switch_wal(run.near.admin_dsn())
         run.crew.until(lambda: not database.answers(), "PostgreSQL cannot write its log and goes down")
         disk.free()

@@ -105,6 +105,13 @@ def cut(place: Place) -> End:
     return None
 
 
+def forgotten(place: Place) -> End:
+    """Connections to PostgreSQL are gone without a word, as if the machine in between had lost its power."""
+    with suppress(PermissionError):  # without root they stay
+        place.servers.database.proxy.forget()
+    return None
+
+
 def answer_lost_at_commit(place: Place) -> End:
     place.servers.database.proxy.lose = commits
     return _heal([place.servers.database.proxy])
@@ -188,6 +195,7 @@ FAULTS = {
     "half-open": Fault(half_open, (0.5, 3)),
     "unreachable": Fault(unreachable),
     "connections cut": Fault(cut),
+    "connections forgotten": Fault(forgotten),
     "answer lost at COMMIT": Fault(answer_lost_at_commit, (0.2, 1)),
     "answer lost at Produce": Fault(answer_lost_at_produce, (0.2, 1)),
     "SIGSTOP past the session": Fault(frozen, (SESSION_MS / 1000 + 0.5, SESSION_MS / 1000 + 2)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from epicrisis.local import kafka, postgres
-from epicrisis.local.process import LOOPBACK, choose_port, running, wait_gone
+from epicrisis.local.process import LOOPBACK, is_free, running, wait_gone
 from epicrisis.local.state import State
 from epicrisis.provision import drop, provision
 from epicrisis.settings import Settings, changed
@@ -34,6 +35,13 @@ def kill(state: State, name: str) -> None:
         wait_gone(record, 30)
 
 
+def reserved_port() -> int:
+    """A free port that no outgoing connection gets: so that it is still free when a killed broker comes back."""
+    while not is_free(port := random.randrange(20_000, 32_000)):
+        pass
+    return port
+
+
 class Brokers:
     """Kafka nodes in a folder of their own.
 
@@ -45,7 +53,10 @@ class Brokers:
         self._state = State(folder)
         self._state.make()
         self.nodes = range(1, nodes + 1)
-        self._far = {node: choose_port(self._state, f"far-{node}") for node in self.nodes}
+        for node in self.nodes:
+            for name in (kafka.name(node), kafka.name(node, kafka.CONTROLLER), f"far-{node}"):
+                self._state.remember_port(name, reserved_port())
+        self._far = {node: self._state.port(f"far-{node}") or 0 for node in self.nodes}
         self.proxies = {node: Proxy(port) for node, port in self._far.items()}
         os.environ["JDK_JAVA_OPTIONS"] = JAVA
         try:
@@ -59,11 +70,7 @@ class Brokers:
         kafka.up(self._state, [self._listeners(node) for node in self.nodes])
 
     def _listeners(self, node: int) -> dict[str, str]:
-        ports = []
-        for name in (kafka.name(node), kafka.name(node, kafka.CONTROLLER)):
-            port = self._state.port(name)
-            ports.append(choose_port(self._state, name) if port is None or not self.alive(node) else port)
-        near, controller = ports
+        near, controller = (self._state.port(kafka.name(node, of)) for of in (kafka.NAME, kafka.CONTROLLER))
         return {
             "listeners": f"CLIENT://{LOOPBACK}:{near},FAR://{LOOPBACK}:{self._far[node]},"
             f"CONTROLLER://{LOOPBACK}:{controller}",
@@ -132,7 +139,7 @@ class Database:
         """The superuser's connection."""
         password = self.state.secret(postgres.SECRET, create=False)
         dsn = f"postgresql://{postgres.SUPERUSER}:{password}@{LOOPBACK}:{self._port}/postgres"
-        return changed(dsn, port=str(self.proxy.port)) if far else dsn
+        return changed(dsn, port=str(self.proxy.port), keepalives_idle="2") if far else dsn
 
     def close(self) -> None:
         postgres.down(self.state)

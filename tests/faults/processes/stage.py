@@ -51,11 +51,16 @@ class Stage:
             return Reference(near)
 
     @contextmanager
-    def run(self, name: str, servers: Servers | None = None, roles: Mapping[str, int] = ONE_EACH) -> Iterator[Run]:
-        """An installation that has the directory, roles that begin to work and to send, and a watch over them."""
+    def run(
+        self, name: str, servers: Servers | None = None, roles: Mapping[str, int] = ONE_EACH, *, far: bool = False
+    ) -> Iterator[Run]:
+        """An installation that has the directory, roles that begin to work and to send, and a watch over them.
+
+        ``far``: the roles are behind the proxies.
+        """
         reference = self.reference
-        with (servers or self.servers).installation() as (near, far):
-            run = Run(near, Crew(far, self._scratch / name, roles), reference)
+        with (servers or self.servers).installation() as (near, behind):
+            run = Run(near, Crew(behind if far else near, self._scratch / name, roles), reference)
             try:
                 self._begin(run.crew)
                 run.watching.start()

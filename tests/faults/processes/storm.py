@@ -40,7 +40,7 @@ class Storm:
         Wrong
             The checks have found something.
         """
-        with self._stage.run("storm", roles=ROLES) as run:
+        with self._stage.run("storm", roles=ROLES, far=True) as run:
             place = Place(self._stage.servers, run.near, run.crew, self._chance)
             try:
                 rest_at = REST_EVERY
