@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -37,7 +36,7 @@ def kill(state: State, name: str) -> None:
 
 def reserved_port() -> int:
     """A free port that no outgoing connection gets: so that it is still free when a killed broker comes back."""
-    while not is_free(port := random.randrange(20_000, 32_000)):
+    while not is_free(port := 20_000 + secrets.randbelow(12_000)):
         pass
     return port
 
@@ -58,7 +57,6 @@ class Brokers:
                 self._state.remember_port(name, reserved_port())
         self._far = {node: self._state.port(f"far-{node}") or 0 for node in self.nodes}
         self.proxies = {node: Proxy(port) for node, port in self._far.items()}
-        os.environ["JDK_JAVA_OPTIONS"] = JAVA
         try:
             self.start()
         except BaseException:
@@ -183,8 +181,12 @@ class Servers:
 @contextmanager
 def servers(folder: Path, nodes: int = 3) -> Iterator[Servers]:
     """Both kinds, stopped at the end."""
-    with closing(Database(folder / "postgres")) as database, closing(Brokers(folder / "kafka", nodes)) as brokers:
-        yield Servers(brokers, database)
+    os.environ["JDK_JAVA_OPTIONS"] = JAVA
+    try:
+        with closing(Database(folder / "postgres")) as database, closing(Brokers(folder / "kafka", nodes)) as brokers:
+            yield Servers(brokers, database)
+    finally:
+        del os.environ["JDK_JAVA_OPTIONS"]
 
 
 @contextmanager
