@@ -47,6 +47,7 @@ def installation(servers: dict[str, Any]) -> Iterator[Settings]:
 def environment(settings: Settings) -> dict[str, str]:
     """What a process needs to find these servers."""
     found = {"EPICRISIS_NAMESPACE": settings.namespace, "EPICRISIS_STATE": str(settings.state)}
+    found["EPICRISIS_PARTITIONS"] = str(settings.partitions)
     if settings.kafka_bootstrap is not None:
         found["EPICRISIS_KAFKA_BOOTSTRAP"] = settings.kafka_bootstrap
     for name in ("kafka_admin_password", "dsn", "wrapping_key"):
@@ -203,6 +204,8 @@ def assert_ledger_is_the_journals(settings: Settings) -> None:
 
 MOMENTS = {"updated", "recorded"}
 """Columns that hold when this installation came to know something: two runs never agree on them."""
+UNSAID = ("clinic_patients.last_event_at", "clinic_referrals.cancelled_at", "clinic_referrals.waiting_hours")
+"""Those that come from it where the sender named no moment."""
 
 
 def read_digests(settings: Settings, also_without: Sequence[str] = ()) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Role:
     def __init__(self, settings: Settings, log: Path, *words: str, work: Callable[..., None] | None = None) -> None:
         self.words = words
         self.started = time.monotonic()
-        self._process = _forks.Process(target=_run, args=(environment_of(settings), str(log), work, words))
+        self._process = _forks.Process(target=_run, args=(environment(settings), str(log), work, words))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -75,11 +75,6 @@ class Role:
         self.send(signal.SIGTERM)
         if not self.wait(20):
             self.kill()
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    """What a process needs to find this installation."""
-    return {**environment(settings), "EPICRISIS_PARTITIONS": str(settings.partitions)}
 
 
 def _run(env: Mapping[str, str], log: str, work: Callable[..., None] | None, words: tuple[str, ...]) -> None:
