@@ -13,7 +13,7 @@ from tests.faults.processes.history import Verdict
 from tests.faults.processes.sending import LANES
 from tests.faults.processes.stage import Run, Stage
 
-GAP = 0.16
+GAP = 0.12
 """Seconds between two kills, on average."""
 REST_EVERY = 200
 ROLES = {"relay": 2, "work": 2, "serve": 1}

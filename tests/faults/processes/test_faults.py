@@ -19,7 +19,7 @@ from tests.faults.processes.storm import Storm
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(500)]
 
-KILLS, PATIENTS, SEED = 100, 10, 4
+KILLS, PATIENTS, SEED = 100, 8, 4
 
 
 @pytest.fixture(scope="module")
