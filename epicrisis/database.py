@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -52,6 +52,23 @@ class Database:
                 if clinic is not None:
                     cur.execute("SELECT set_config('epicrisis.clinic', %s, true)", (clinic,))
                 yield cur
+        finally:
+            self._pool.putconn(connection)
+
+    @contextmanager
+    def begun(self, first: LiteralString, parameters: Mapping[str, Any]) -> Iterator[psycopg.Cursor[Any]]:
+        """`transaction`, begun together with its first query: one round trip less, where every one counts."""
+        connection = self._connection()
+        try:
+            with connection.cursor(binary=True) as cur:
+                with connection.pipeline():
+                    connection.execute("BEGIN")
+                    cur.execute(first, parameters)
+                yield cur
+                connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
         finally:
             self._pool.putconn(connection)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any, LiteralString
@@ -24,6 +25,11 @@ def ddl(package: str) -> tuple[LiteralString, ...]:
     folder = files(package) / "sql"
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".sql") and f.name != "queries.sql")
     return tuple(literal((folder / name).read_text(encoding="utf-8")) for name in names)
+
+
+def array(items: Iterable[Any]) -> str:
+    """Ids or numbers as PostgreSQL writes an array: psycopg looks at each element of a list several times."""
+    return "{" + ",".join(map(str, items)) + "}"
 
 
 def literal(text: Any) -> LiteralString:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from epicrisis.codec.keys import DataKey, Wrapping, erased, fresh, unwrapped
 from epicrisis.database import Database
-from epicrisis.sql import queries
+from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.codec")
 
@@ -43,12 +43,12 @@ class PostgresKeyStore:
         found = self._by_subject.take(subjects)
         while missing := [subject for subject in dict.fromkeys(subjects) if subject not in found]:
             offered = fresh(missing, self._wrapping)
-            with self._database.transaction() as cur:
+            with self._database.session() as cur:
                 cur.execute(
                     _SQL["for_subjects"],
                     {
-                        "ids": [id for id, _, _ in offered],
-                        "subjects": [subject for _, subject, _ in offered],
+                        "ids": array(id for id, _, _ in offered),
+                        "subjects": array(subject for _, subject, _ in offered),
                         "wrapped": [wrapped for _, _, wrapped in offered],
                         "wrapping": self._wrapping.name(),
                     },
@@ -63,8 +63,8 @@ class PostgresKeyStore:
         """The keys with these ids, in at most one round trip. Unknown and destroyed ones are absent."""
         found = self._by_id.take(ids)
         if missing := [id for id in set(ids) if id not in found]:
-            with self._database.transaction() as cur:
-                cur.execute(_SQL["by_ids"], {"ids": missing})
+            with self._database.session() as cur:
+                cur.execute(_SQL["by_ids"], {"ids": array(missing)})
                 rows: list[tuple[UUID, UUID, bytes | None]] = cur.fetchall()
             found |= {key.id: key for key in self._ready(rows)}
         return found

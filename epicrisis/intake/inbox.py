@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 import zstandard
@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from epicrisis.codec import DataKey
 from epicrisis.codec.sealing import seal, unseal
 from epicrisis.database import Database
-from epicrisis.sql import queries
+from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.intake")
 MAX_BYTES = 256 * 1024 * 1024
@@ -45,10 +45,14 @@ class Message:
     original: bytes
 
 
+Found: TypeAlias = tuple[str, dict[str, Any] | None] | None
+"""State and result of a message, None where it is new."""
+
+
 class Inbox(Protocol):
     """What intake needs to remember."""
 
-    def result(self, id_: UUID) -> tuple[str, dict[str, Any] | None] | None:
+    def result(self, id_: UUID) -> Found:
         """State and result of a message, None where it is new."""
         ...
 
@@ -74,17 +78,11 @@ class Inbox(Protocol):
         """Messages that are recorded and not done, oldest first."""
         ...
 
-    def watching(self, id_: UUID) -> Any:
-        """A context that yields whether this process may handle the message now: nobody else alive does."""
+    def watching(self, id_: UUID) -> AbstractContextManager[tuple[bool, Found]]:
+        """A context that yields whether this process may handle the message now, as nobody else alive does; and if so
+        what `result` says now.
+        """
         ...
-
-
-class _Busy(Exception):
-    """Rolls the recording back."""
-
-    def __init__(self, others: set[UUID]) -> None:
-        super().__init__()
-        self.others = others
 
 
 class PostgresInbox:
@@ -93,22 +91,13 @@ class PostgresInbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def result(self, id_: UUID) -> tuple[str, dict[str, Any] | None] | None:
+    def result(self, id_: UUID) -> Found:
         with self._database.session() as cur:
             cur.execute(_SQL["find"], {"id": id_})
             return cur.fetchone()
 
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
-        try:
-            return self._record(message, subjects)
-        except _Busy as busy:
-            with self._database.transaction() as cur:
-                cur.execute(_SQL["leave"], {"message": message.id})
-            return busy.others
-
-    def _record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
-        wanted = sorted(subjects, key=lambda s: s.bytes)
-        with self._database.transaction() as cur:
+        with self._database.session() as cur:
             cur.execute(
                 _SQL["record"],
                 {
@@ -119,25 +108,18 @@ class PostgresInbox:
                     "door": message.door,
                     "key": message.key,
                     "original": message.original,
+                    "subjects": array(subjects),
                 },
             )
-            cur.execute(_SQL["occupy"], {"message": message.id, "subjects": wanted})
-            if len(cur.fetchall()) == len(wanted):
-                return set()
-            cur.execute(_SQL["occupied_by"], {"message": message.id, "subjects": wanted})
-            others = {id_ for (id_,) in cur}
-            if others:
-                raise _Busy(others)
-            return others
+            [(others,)] = cur.fetchall()
+            return set(others)
 
     def finish(self, id_: UUID, result: dict[str, Any]) -> None:
-        with self._database.transaction() as cur:
-            cur.execute(_SQL["leave"], {"message": id_})
+        with self._database.session() as cur:
             cur.execute(_SQL["finish"], {"id": id_, "result": Jsonb(result)})
 
     def forget(self, id_: UUID) -> None:
-        with self._database.transaction() as cur:
-            cur.execute(_SQL["leave"], {"message": id_})
+        with self._database.session() as cur:
             cur.execute(_SQL["forget"], {"id": id_})
 
     def occupied(self, id_: UUID) -> set[UUID]:
@@ -152,13 +134,12 @@ class PostgresInbox:
             return [Message(**dict(zip(names, row, strict=True))) for row in cur]
 
     @contextmanager
-    def watching(self, id_: UUID) -> Iterator[bool]:
+    def watching(self, id_: UUID) -> Iterator[tuple[bool, Found]]:
         with self._database.session() as cur:
-            cur.execute(_SQL["watch"], {"id": str(id_)})
-            row = cur.fetchone()
-            mine = bool(row and row[0])
+            cur.execute(_SQL["watch"], {"id": id_})
+            [(mine, state, result)] = cur.fetchall()
             try:
-                yield mine
+                yield mine, None if state is None else (state, result)
             finally:
                 if mine:
                     cur.execute(_SQL["unwatch"], {"id": str(id_)})

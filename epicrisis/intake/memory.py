@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from epicrisis.intake.inbox import Message
+from epicrisis.intake.inbox import Found, Message
 
 
 class MemoryInbox:
@@ -22,7 +22,7 @@ class MemoryInbox:
         self._busy: dict[UUID, UUID] = {}
         self._watched: set[UUID] = set()
 
-    def result(self, id_: UUID) -> tuple[str, dict[str, Any] | None] | None:
+    def result(self, id_: UUID) -> Found:
         with self._lock:
             if id_ not in self._messages:
                 return None
@@ -65,12 +65,12 @@ class MemoryInbox:
             return sorted(waiting, key=lambda m: m.received)
 
     @contextmanager
-    def watching(self, id_: UUID) -> Iterator[bool]:
+    def watching(self, id_: UUID) -> Iterator[tuple[bool, Found]]:
         with self._lock:
             mine = id_ not in self._watched
             self._watched.add(id_)
         try:
-            yield mine
+            yield mine, self.result(id_) if mine else None
         finally:
             if mine:
                 with self._lock:

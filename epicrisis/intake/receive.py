@@ -126,8 +126,7 @@ class Intake:
                 key=key.id,
                 original=seal_original(raw, key, id_),
             )
-            with self._inbox.watching(id_) as mine:
-                found = self._inbox.result(id_) if mine else None
+            with self._inbox.watching(id_) as (mine, found):
                 if mine and (found is None or _open(*found)) and self._occupy(message, subjects):
                     try:
                         return self._carry_out(message, resolver, items, again=found is not None)
@@ -197,8 +196,7 @@ class Intake:
 
     def _finish(self, message: Message) -> int:
         """Carry out a recorded message whose process is gone; 0 where somebody alive is at it, or before it."""
-        with self._inbox.watching(message.id) as mine:
-            found = self._inbox.result(message.id)
+        with self._inbox.watching(message.id) as (mine, found):
             if not mine or found is None or found[0] == "done":
                 return 0
             key = self._keys.by_ids([message.key]).get(message.key)

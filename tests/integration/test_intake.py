@@ -324,7 +324,7 @@ def test_whoever_waits_too_long_is_told_to_send_again(house: House, monkeypatch:
         ),
         [subject],
     )
-    with house.inbox.watching(busy) as mine:
+    with house.inbox.watching(busy) as (mine, _):
         assert mine
         with pytest.raises(TooManyConflicts):
             house.receive(bundle(observation()))

@@ -114,8 +114,8 @@ def test_writers_that_race_get_the_same_keys(make: Make) -> None:
 @pytest.mark.servers
 def test_new_keys_take_one_round_trip_and_known_ones_none(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store, trips = PostgresKeyStore(dsn, WRAPPING), []
-    transaction = store._database.transaction
-    monkeypatch.setattr(store._database, "transaction", lambda: trips.append(1) or transaction())
+    session = store._database.session
+    monkeypatch.setattr(store._database, "session", lambda: trips.append(1) or session())
     subjects = [uuid4() for _ in range(500)]
     keys = store.for_subjects(subjects)
     assert len(trips) == 1

@@ -16,7 +16,7 @@ UNION ALL
 SELECT k.id, k.subject, k.wrapped FROM keys.data_key AS k JOIN offered AS o ON k.subject = o.subject
 
 -- by_ids: the keys with these ids that were not destroyed
-SELECT id, subject, wrapped FROM keys.data_key WHERE id = ANY(%(ids)s) AND wrapped IS NOT NULL
+SELECT id, subject, wrapped FROM keys.data_key WHERE id = ANY(%(ids)s::uuid[]) AND wrapped IS NOT NULL
 
 -- destroy: forget the key of a subject for good
 UPDATE keys.data_key SET wrapped = NULL, destroyed = now() WHERE subject = %(subject)s AND wrapped IS NOT NULL

@@ -1,34 +1,24 @@
 -- find: what came of this message
 SELECT state, result FROM inbox.message WHERE id = %(id)s
 
--- record: keep the sealed original before anything is decided
-INSERT INTO inbox.message (id, received, operator, clinic, door, state, key, original)
-VALUES (%(id)s, %(received)s, %(operator)s, %(clinic)s, %(door)s, 'received', %(key)s, %(original)s)
-ON CONFLICT (id) DO UPDATE SET state = 'received' WHERE message.state = 'done' AND message.result ? 'refused'
+-- record: keep the sealed original and occupy its subjects; see 06_record.sql
+SELECT inbox.record(
+    %(id)s, %(received)s, %(operator)s, %(clinic)s, %(door)s, %(key)s, %(original)s, %(subjects)s::uuid[]
+)
 
--- occupy: one message at a time writes to a subject
-INSERT INTO inbox.busy (subject, message)
-SELECT subject, %(message)s FROM unnest(%(subjects)s::uuid[]) AS subject
-ON CONFLICT (subject) DO NOTHING
-RETURNING subject
-
--- occupied_by: whose message these subjects wait for
-SELECT DISTINCT message FROM inbox.busy WHERE subject = ANY(%(subjects)s) AND message <> %(message)s
-
--- leave: the subjects are free again
-DELETE FROM inbox.busy WHERE message = %(message)s
-
--- finish: what came of it
+-- finish: what came of it; its subjects are free again
+WITH free AS (DELETE FROM inbox.busy WHERE message = %(id)s)
 UPDATE inbox.message SET state = 'done', result = %(result)s WHERE id = %(id)s
 
--- forget: a refused message of which nothing was appended
+-- forget: a refused message of which nothing was appended; its subjects are free again
+WITH free AS (DELETE FROM inbox.busy WHERE message = %(id)s)
 DELETE FROM inbox.message WHERE id = %(id)s AND state = 'received' AND result IS NULL
 
 -- occupied: the subjects that wait for this message
 SELECT subject FROM inbox.busy WHERE message = %(message)s
 
--- watch: only the process that handles a message holds this lock, for as long as it lives
-SELECT pg_try_advisory_lock(hashtextextended(%(id)s::text, 0))
+-- watch: only the process that handles a message holds this lock, for as long as it lives; see 05_watch.sql
+SELECT mine, state, result FROM inbox.watch(%(id)s)
 
 -- unwatch: done with it
 SELECT pg_advisory_unlock(hashtextextended(%(id)s::text, 0))

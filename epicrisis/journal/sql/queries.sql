@@ -1,13 +1,14 @@
--- heads: the last seq of these subjects
-SELECT subject, seq FROM journal.head WHERE subject = ANY(%(subjects)s)
-
--- streams: the events of these streams of these subjects, in order
-SELECT e.subject, e.stream, e.id, e.seq, e.value
-FROM journal.event AS e
-JOIN unnest(%(subjects)s::uuid[], %(streams)s::text[]) AS wanted (subject, stream)
-    ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0)
-    AND e.stream = wanted.stream AND e.subject = wanted.subject
-ORDER BY e.subject, e.seq
+-- history: the last seq of all these subjects, and of some the events of these streams, in order
+SELECT h.subject, h.seq, e.stream, e.id, e.seq, e.value
+FROM journal.head AS h
+LEFT JOIN (
+    SELECT event.* FROM journal.event
+    JOIN unnest(%(subjects)s::uuid[], %(streams)s::text[]) AS wanted (subject, stream)
+        ON hashtextextended(event.stream, 0) = hashtextextended(wanted.stream, 0)
+        AND event.stream = wanted.stream AND event.subject = wanted.subject
+) AS e ON e.subject = h.subject
+WHERE h.subject = ANY(%(all)s::uuid[])
+ORDER BY h.subject, e.seq
 
 -- known_streams: which of these streams exist, of whatever subject
 SELECT DISTINCT e.stream, e.subject
@@ -15,47 +16,25 @@ FROM journal.event AS e
 JOIN unnest(%(streams)s::text[]) AS wanted (stream)
     ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0) AND e.stream = wanted.stream
 
--- lock: order everything that follows in these slices, until the commit
-SELECT pg_advisory_xact_lock(slice) FROM (SELECT unnest(%(slices)s::int[]) AS slice ORDER BY 1) AS wanted
-
--- begin_heads: take the heads of subjects that have no events yet
-INSERT INTO journal.head (subject, seq)
-SELECT * FROM unnest(%(subjects)s::uuid[], %(counts)s::bigint[])
-ON CONFLICT (subject) DO NOTHING
-RETURNING subject
-
--- move_heads: move the heads of known subjects, where they are as expected
-UPDATE journal.head AS h SET seq = h.seq + n.count
-FROM unnest(%(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[]) AS n (subject, expected, count)
-WHERE h.subject = n.subject AND h.seq = n.expected
-RETURNING h.subject
+-- prepare: all that an append does before its events are copied; see 06_prepare.sql
+SELECT journal.prepare(
+    %(slices)s::int[], %(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[],
+    %(ids)s::uuid[], %(streams)s::text[], %(digests)s::bytea[], %(resources)s::uuid[],
+    %(admitted)s::uuid[], %(operators)s::text[]
+)
 
 -- appended_ids: which of these event ids are in the journal already
 SELECT e.id, e.subject, e.seq
 FROM journal.event AS e
 JOIN unnest(%(streams)s::text[]) AS wanted (stream)
     ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0)
-WHERE e.id = ANY(%(ids)s)
+WHERE e.id = ANY(%(ids)s::uuid[])
 
 -- copy_events: the append itself
 COPY journal.event (seq, recorded, subject, id, slice, type, stream, value) FROM STDIN (FORMAT BINARY)
 
 -- move_tails: tell the relays; not behind a slice's last event, and for appends to several slices a little ahead
 UPDATE journal.tail SET pos = currval('journal.pos') WHERE slice = ANY(%(slices)s::smallint[])
-
--- claim: index identifiers; one that is taken already is not returned
-INSERT INTO journal.identifier (digest, resource_id)
-SELECT * FROM unnest(%(digests)s::bytea[], %(ids)s::uuid[])
-ON CONFLICT (digest) DO NOTHING
-RETURNING digest
-
--- identified: whose identifiers these are
-SELECT digest, resource_id FROM journal.identifier WHERE digest = ANY(%(digests)s::bytea[])
-
--- admit: from now on this operator may write about the subject
-INSERT INTO journal.member (subject, operator)
-SELECT * FROM unnest(%(subjects)s::uuid[], %(operators)s::text[])
-ON CONFLICT DO NOTHING
 
 -- who: whose identifiers these are, and which operators may write about those found and about these subjects
 WITH found AS (

@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 
 from epicrisis.errors import Conflict
-from epicrisis.intake.inbox import Message
+from epicrisis.intake.inbox import Found, Message
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.journal import Append, Appended, Claim, History, MemoryJournal, MemoryOutgoing
 from epicrisis.journal.memory_outgoing import MemoryLeasing, MemoryLook
@@ -294,7 +294,7 @@ class Inbox(MemoryInbox):
         self.schedule = schedule
         self._watchers: dict[UUID, object] = {}
 
-    def result(self, id_: UUID) -> tuple[str, dict[str, Any] | None] | None:
+    def result(self, id_: UUID) -> Found:
         self.schedule.turn("inbox result")
         return super().result(id_)
 
@@ -317,7 +317,7 @@ class Inbox(MemoryInbox):
         return super().unfinished(id_)
 
     @contextmanager
-    def watching(self, id_: UUID) -> Iterator[bool]:
+    def watching(self, id_: UUID) -> Iterator[tuple[bool, Found]]:
         self.schedule.turn("watch")
         mine = id_ not in self._watchers
         token = object()
@@ -327,7 +327,7 @@ class Inbox(MemoryInbox):
                 self.schedule.fault("watch lost")
                 del self._watchers[id_]
         try:
-            yield mine
+            yield mine, self.result(id_) if mine else None
         finally:
             if self._watchers.get(id_) is token:
                 del self._watchers[id_]
