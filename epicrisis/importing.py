@@ -1,10 +1,8 @@
-"""Import files: read and check ahead in one thread, take messages in in another, in order."""
+"""Import files: read, check and take in their messages, in order."""
 
 from __future__ import annotations
 
-import queue
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +17,6 @@ from epicrisis.intake import Intake, Receipt
 from epicrisis.intake.check import check
 
 DOOR = "file"
-AHEAD = 4
 _SENDER = "urn:epicrisis:clinic:"
 _CLINIC = re.compile(r"[a-z0-9_-]{1,64}/[A-Za-z0-9._-]{1,64}\Z").match
 _SUFFIXES = (".json", ".json.gz", ".ndjson", ".ndjson.gz")
@@ -84,7 +81,7 @@ def import_files(
     ``from_source``: a Bundle's ``meta.source`` may name the clinic that sends it.
     """
     report = Report()
-    refused = [*_take(_ahead(paths, limits, on_file), intake, report, operator, clinic, from_source)]
+    refused = [*_take(_read(paths, limits, on_file), intake, report, operator, clinic, from_source)]
     while any(one.document is not None and one.taken < report.messages for one in refused):
         refused = [*_take(refused, intake, report, operator, clinic, from_source)]
     report.refused = [(one.place, one.why) for one in refused]
@@ -139,42 +136,12 @@ def is_clinic(text: str) -> bool:
     return _CLINIC(text) is not None
 
 
-def _ahead(paths: list[Path], limits: Limits | None, on_file: Callable[[Path], None]) -> Iterator[_Ready]:
-    """Read and check in a thread of its own, a few messages ahead; the order stays."""
-    ready: queue.Queue[_Ready | BaseException | None] = queue.Queue(AHEAD)
-    gone = threading.Event()
-
-    def put(item: _Ready | BaseException | None) -> None:
-        while not gone.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-    def read() -> None:
-        gate = Gate(limits)
-        try:
-            for path in paths:
-                for one in _documents(path, gate, limits):
-                    put(one)
-                    if gone.is_set():
-                        return
-                on_file(path)
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=read, name="read ahead", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        gone.set()
-        thread.join()
+def _read(paths: list[Path], limits: Limits | None, on_file: Callable[[Path], None]) -> Iterator[_Ready]:
+    """Read and check file by file, in order. A thread that did so ahead cost more than the waiting that it saved."""
+    gate = Gate(limits)
+    for path in paths:
+        yield from _documents(path, gate, limits)
+        on_file(path)
 
 
 def _documents(path: Path, gate: Gate, limits: Limits | None) -> Iterator[_Ready]:

@@ -54,7 +54,7 @@ def layout_at(unit: int, level: int) -> int:
 
 def pack(raw: bytes, known: Sequence[bytes]) -> tuple[bytes, int]:
     """The bytes to keep, and their layout, a byte. ``known``: up to two texts that `unpack` will be given again."""
-    if any(mark in raw for mark in _MARKS):
+    if b"\x00" in raw or b"\x01" in raw:
         return raw, VERBATIM
     kept, layout = (raw, raw.layout) if isinstance(raw, Unindented) else _compact(raw)
     for mark, text in zip(_MARKS, known, strict=False):

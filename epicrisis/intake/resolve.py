@@ -33,7 +33,7 @@ WHOSE = ("subject", "patient", "beneficiary", "for_", "individual", "candidate",
 _SUBJECT_DEPTH = 3
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """A resource of the message on its way to the services.
 
     ``found_by``: id, identifier, or new. ``alone``: it is about no patient, but its own subject.

@@ -52,7 +52,8 @@ class PostgresJournal:
     ) -> Appended:
         slices = sorted({slice_of(a.subject) for a in appends})
         try:
-            with self._database.begun(_SQL["prepare"], _prepared(slices, appends, claims, members)) as cur:
+            prepared = _prepared(slices, appends, claims, members)
+            with self._database.framed(_SQL["prepare"], _SQL["move_tails"], prepared) as cur:
                 row = cur.fetchone()
                 if not row or not row[0]:
                     raise Conflict(f"{self.name}: somebody else appended first, or claimed an identifier")
@@ -63,7 +64,6 @@ class PostgresJournal:
                             at = slice_of(a.subject)
                             for e in a.events:
                                 copy.write_row((e.seq, e.recorded, a.subject, e.id, at, e.type, e.stream, e.value))
-                    cur.execute(_SQL["move_tails"], {"slices": array(slices)})
         except psycopg.errors.DeadlockDetected:
             raise Conflict(f"{self.name}: two messages were in each other's way") from None
         except Conflict:
