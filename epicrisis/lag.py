@@ -56,6 +56,11 @@ class Lag:
                     behind[consumer] = behind.get(consumer, 0) + max(0, ends.get(partition, 0) - next_offset)
         return behind
 
+    def building(self) -> dict[str, int]:
+        """Per generation that a rebuild is filling how many parts of the ledger it lacks."""
+        with self._cluster.transaction() as cur:
+            return dict(cur.execute(queries("epicrisis.projecting")["parts_left"]).fetchall())
+
     def records(self) -> int:
         """How many records the log has: what a consumer that has not begun is behind."""
         return sum(self._ends().values())

@@ -244,6 +244,8 @@ def databases(settings: Settings) -> Iterator[Finding]:
             yield careful(f"database {name}", partial(reached, name, dsn))
             if name == "keys" and knows(settings.wrapping_key_bytes):
                 yield careful("wrapping key", partial(wrapping_key, settings, dsn))
+            if name == "cluster":
+                yield careful("read models", partial(read_models, dsn))
         return
     try:
         with psycopg.connect(settings.admin_dsn(), connect_timeout=5) as connection:
@@ -255,6 +257,8 @@ def databases(settings: Settings) -> Iterator[Finding]:
         yield Finding(part=f"database {name}", ok=there, where=settings.database(name), do="" if there else PROVISION)
         if there and name == "keys" and knows(settings.wrapping_key_bytes):
             yield careful("wrapping key", partial(wrapping_key, settings, settings.admin_dsn(settings.database(name))))
+        if there and name == "cluster":
+            yield careful("read models", partial(read_models, settings.admin_dsn(settings.database(name))))
 
 
 def wrapping_key(settings: Settings, dsn: str) -> Finding:
@@ -268,6 +272,29 @@ def wrapping_key(settings: Settings, dsn: str) -> Finding:
         except psycopg.errors.UndefinedTable:
             return Finding(part="wrapping key", ok=False, do=PROVISION)
     return Finding(part="wrapping key", ok=True)
+
+
+def read_models(dsn: str) -> Finding:
+    """Whether every read model is there, and read in this release's version; and what a rebuild is making."""
+    import psycopg
+
+    from epicrisis.found import projections
+    from epicrisis.projecting.generations import BUILDING, LIVE, READY, generations
+
+    with psycopg.connect(dsn, connect_timeout=5) as connection, connection.cursor() as cur:
+        try:
+            known = generations(cur)
+        except psycopg.errors.UndefinedTable:
+            return Finding(part="read models", ok=False, do=PROVISION)
+        except psycopg.errors.InsufficientPrivilege:
+            return Finding(part="read models", ok=True, where="not asked: not for this role to see")
+    live = {g.projection: g.version for g in known if g.state == LIVE}
+    code = {name: projection.version for name, projection in projections().items()}
+    do = PROVISION if code.keys() - live.keys() else ""
+    if other := [name for name in sorted(code) if live.get(name, code[name]) != code[name]]:
+        do = f"another version is read than this release's: `epicrisis rebuild {' '.join(other)}`"
+    making = [f"{g.schema} ({g.state})" for g in known if g.state in (BUILDING, READY)]
+    return Finding(part="read models", ok=not do, where=", ".join(making), do=do)
 
 
 def reached(name: str, dsn: str) -> Finding:

@@ -99,6 +99,10 @@ def lag(
             {"from": "log", "to": "rows", "name": name, "behind": applied.get(name, records), "unit": "records"}
             for name in behind.current()
         ]
+        rows += [
+            {"from": "ledger", "to": "rows", "name": name, "behind": parts, "unit": "parts of a rebuild"}
+            for name, parts in behind.building().items()
+        ]
         emit(rows, ("from", "to", "name", "behind", "unit"), format)
     finally:
         behind.close()

@@ -86,6 +86,8 @@ def rebuild(
             on_progress=on_progress,
         )
     emit([row for outcome in outcomes for row in _rows(outcome)], COLUMNS, format)
+    if any(row.live is None for outcome in outcomes for row in outcome.tables):
+        typer.echo("now start the workers of this release: those of the former one do not follow it", err=True)
     differing = [outcome.projection for outcome in outcomes if outcome.state != "live"]
     if differing:
         typer.echo(

@@ -140,7 +140,18 @@ def _settled(settings: Settings, database: Database, build: _Build, wait: float,
     if state == LIVE:
         swap(database, roles_of(settings), live=build.live.schema, new=build.new.schema, seconds=wait)
         log.info("generation swapped", projection=build.new.schema)
+        _drop_older(database, build)
     return Outcome(build.new.name, build.new.schema, build.live.schema, state, row[0] if row else 0, tables)
+
+
+def _drop_older(database: Database, build: _Build) -> None:
+    """One former generation is enough to go back to: workers follow each of them."""
+    with database.transaction() as cur:
+        former = [g.schema for g in generations(cur, build.new.name) if g.state == RETIRED]
+    for schema in former:
+        if schema != build.live.schema:
+            with database.transaction() as cur:
+                remove(cur, schema)
 
 
 def rollback(settings: Settings, name: str, *, wait: float) -> tuple[str, str]:

@@ -101,3 +101,7 @@ SELECT pg_advisory_xact_lock_shared(hashtext('projection.generation'))
 INSERT INTO projection.generation (schema, projection, version, state, filled_at, swapped_at)
 VALUES (%(schema)s, %(projection)s, %(version)s, %(state)s,
     CASE WHEN %(state)s = 'live' THEN now() END, CASE WHEN %(state)s = 'live' THEN now() END)
+
+-- parts_left: what generations in the making still lack
+SELECT schema, count(*) FILTER (WHERE events IS NULL) FROM projection.part JOIN projection.generation USING (schema)
+WHERE state = 'building' GROUP BY schema ORDER BY schema
