@@ -30,6 +30,8 @@ from tests.kernel_support import Desk, MemoryLog, Probe, counted, note, own_name
 
 pytestmark = pytest.mark.servers
 CLINICS = ("charite/gyn", "amc/onc")
+PATIENT = "-c idle_in_transaction_session_timeout=0"
+"""A test may be stopped for a while, and go on."""
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +423,7 @@ def test_readers_never_fail_while_it_is_swapped_again_and_again(site: Site, log:
     view = f"read.{site.live.name}"
 
     def read() -> None:
-        with psycopg.connect(site.settings.dsn_for("cluster", "auditor")) as connection:
+        with psycopg.connect(site.settings.dsn_for("cluster", "auditor"), options=PATIENT) as connection:
             while not stop.is_set():
                 one = connection.execute(f"SELECT count(*) FROM {view}".encode()).fetchone()
                 other = connection.execute(f"SELECT sum(events) FROM {view}_counts".encode()).fetchone()
@@ -456,7 +458,7 @@ def test_a_swap_waits_for_a_reader_without_making_others_wait(site: Site, log: M
     site.follow()
     new = site.built()
     view = f"SELECT count(*) FROM read.{site.live.name}".encode()
-    with psycopg.connect(site.settings.dsn_for("cluster", "auditor")) as slow:
+    with psycopg.connect(site.settings.dsn_for("cluster", "auditor"), options=PATIENT) as slow:
         slow.execute(view)
         swapping = threading.Thread(target=site.swap, args=(new,))
         swapping.start()
@@ -473,7 +475,7 @@ def test_a_swap_that_never_gets_its_turn_says_so_and_changes_nothing(site: Site,
     tell(log, 3)
     site.follow()
     new = site.built()
-    with psycopg.connect(site.settings.dsn_for("cluster", "auditor")) as slow:
+    with psycopg.connect(site.settings.dsn_for("cluster", "auditor"), options=PATIENT) as slow:
         slow.execute(f"SELECT count(*) FROM read.{site.live.name}".encode())
         with pytest.raises(EpicrisisError, match="somebody reads"):
             swap(site.database, roles_of(site.settings), live=site.live.schema, new=new.schema, seconds=0)
