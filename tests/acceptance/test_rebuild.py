@@ -36,7 +36,7 @@ from tests.acceptance.support import (
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 NAMES = ("clinic_patients", "cluster_activity", "cluster_oncology_pathway")
-ONE = "clinic_referrals"
+ONE = "cluster_chart"
 PATIENT = "-c idle_in_transaction_session_timeout=0"
 """A test may be stopped for a while, and go on."""
 
@@ -45,7 +45,7 @@ PATIENT = "-c idle_in_transaction_session_timeout=0"
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("bundles")
     made = []
-    for number, message in enumerate(simulate.messages(patients=10, seed=5)):
+    for number, message in enumerate(simulate.messages(patients=6, seed=5)):
         made.append(folder / f"{number:06d}.json")
         made[-1].write_bytes(message.bundle)
     return made
@@ -110,6 +110,7 @@ def readers(settings: Settings, count: int = 3) -> Iterator[list[Any]]:
                 while not stop.is_set():
                     reads.append([connection.execute(f"SELECT count(*) FROM {v}".encode()).fetchone() for v in views])
                     connection.rollback()
+                    stop.wait(0.01)
         except BaseException as error:
             errors.append(error)
 
@@ -128,8 +129,8 @@ def readers(settings: Settings, count: int = 3) -> Iterator[list[Any]]:
 def test_rebuilt_while_messages_come_in_and_readers_read(running: Settings, bundles: list[Path]) -> None:
     before = {name: live(running, name) for name in NAMES}
     began = ledger_total(running)
-    with readers(running) as reads, roles(running, ("import", *map(str, bundles[len(bundles) * 2 // 3 :]))) as sending:
-        wait_until(lambda: ledger_total(running) > began, "new events come in")
+    with roles(running, ("import", *map(str, bundles[len(bundles) * 2 // 3 :]))) as sending, readers(running) as reads:
+        wait_until(lambda: ledger_total(running) > began, "new events come in", 300)
         table = rebuilt(running, *NAMES)
         assert all(state == "live" and not changed for state, changed in ((r["state"], r["changed"]) for r in table))
         assert sending[0].to_the_end(200) == 0
@@ -250,12 +251,12 @@ def change(settings: Settings, statement: str) -> None:
 
 
 def lowest(schema: str, column: str) -> str:
-    return f"(SELECT min({column}) FROM {schema}.{ONE})"
+    return f"(SELECT min({column}::text)::uuid FROM {schema}.{ONE})"
 
 
 def test_a_wrong_live_model_is_shown_and_replaced_only_when_told_so(running: Settings) -> None:
     old = live(running, ONE)
-    change(running, f"UPDATE {old}.{ONE} SET status = 'forged' WHERE referral_id = {lowest(old, 'referral_id')}")
+    change(running, f"UPDATE {old}.{ONE} SET status = 'forged' WHERE resource_id = {lowest(old, 'resource_id')}")
     (row,) = rebuilt(running, ONE, code=1)
     assert row["state"] == "ready"
     assert 1 <= row["changed"] <= 2
