@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,9 @@ from epicrisis.sql import array, queries
 
 _SQL = queries(__package__ or "epicrisis.journal")
 _COLUMNS = ["int8", "timestamptz", "uuid", "uuid", "int2", "text", "text", "bytea"]
+_Columns = tuple[int, datetime, UUID, UUID, int, str, str, bytes]
+FEW = 32
+"""Up to so many events go in one call; of more, copying them is what costs."""
 
 
 class PostgresJournal:
@@ -51,28 +55,46 @@ class PostgresJournal:
         members: Collection[tuple[UUID, str]] = (),
     ) -> Appended:
         slices = sorted({slice_of(a.subject) for a in appends})
+        rows = [
+            (e.seq, e.recorded, a.subject, e.id, slice_of(a.subject), e.type, e.stream, e.value)
+            for a in appends
+            for e in a.events
+        ]
+        prepared = _prepared(slices, appends, claims, members)
         try:
-            prepared = _prepared(slices, appends, claims, members)
-            with self._database.framed(_SQL["prepare"], _SQL["move_tails"], prepared) as cur:
-                row = cur.fetchone()
-                if not row or not row[0]:
-                    raise Conflict(f"{self.name}: somebody else appended first, or claimed an identifier")
-                if appends:
-                    with cur.copy(_SQL["copy_events"]) as copy:
-                        copy.set_types(_COLUMNS)
-                        for a in appends:
-                            at = slice_of(a.subject)
-                            for e in a.events:
-                                copy.write_row((e.seq, e.recorded, a.subject, e.id, at, e.type, e.stream, e.value))
+            done = self._append_few(prepared, rows) if 0 < len(rows) <= FEW else self._append_many(prepared, rows)
         except psycopg.errors.DeadlockDetected:
             raise Conflict(f"{self.name}: two messages were in each other's way") from None
-        except Conflict:
+        if not done:
             if repeated := self._already(appends):
                 return repeated
-            raise
+            raise Conflict(f"{self.name}: somebody else appended first, or claimed an identifier")
         if self._on_append:
             self._on_append(slices)
         return Appended({e.id: e.seq for a in appends for e in a.events}, repeated=False)
+
+    def _append_few(self, prepared: dict[str, Any], rows: Sequence[_Columns]) -> bool:
+        try:
+            with self._database.session() as cur:
+                cur.execute(_SQL["append_few"], prepared | _arrays(rows))
+        except psycopg.errors.SerializationFailure:
+            return False
+        return True
+
+    def _append_many(self, prepared: dict[str, Any], rows: Sequence[_Columns]) -> bool:
+        try:
+            with self._database.framed(_SQL["prepare"], _SQL["move_tails"], prepared) as cur:
+                row = cur.fetchone()
+                if not row or not row[0]:
+                    raise psycopg.Rollback
+                if rows:
+                    with cur.copy(_SQL["copy_events"]) as copy:
+                        copy.set_types(_COLUMNS)
+                        for columns in rows:
+                            copy.write_row(columns)
+        except psycopg.Rollback:
+            return False
+        return True
 
     def _already(self, appends: Sequence[Append]) -> Appended | None:
         """The first result, where all these events are in the journal already (looked up by their streams)."""
@@ -127,4 +149,19 @@ def _prepared(
         "resources": array(wanted[digest] for digest in digests),
         "admitted": array(subject for subject, _ in admitted),
         "operators": [operator for _, operator in admitted],
+    }
+
+
+def _arrays(rows: Sequence[_Columns]) -> dict[str, Any]:
+    """What the query `append_few` asks for besides."""
+    seqs, recorded, owners, ids, slices, types, streams, values = zip(*rows, strict=True)
+    return {
+        "seqs": array(seqs),
+        "recorded": list(recorded),
+        "owners": array(owners),
+        "event_ids": array(ids),
+        "event_slices": array(slices),
+        "types": list(types),
+        "event_streams": list(streams),
+        "values": list(values),
     }

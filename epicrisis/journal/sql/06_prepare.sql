@@ -54,3 +54,8 @@ BEGIN
     ON CONFLICT DO NOTHING;
     RETURN true;
 END $$;
+
+-- Tell the relays; not behind a slice's last event, and for appends to several slices a little ahead.
+CREATE FUNCTION journal.move_tails(slices int[]) RETURNS void LANGUAGE sql AS $$
+    UPDATE journal.tail SET pos = currval('journal.pos') WHERE slice = ANY (slices)
+$$;

@@ -23,6 +23,15 @@ SELECT journal.prepare(
     %(admitted)s::uuid[], %(operators)s::text[]
 )
 
+-- append_few: prepare, the events and the tails in one call; see 07_append_few.sql
+SELECT journal.append_few(
+    %(slices)s::int[], %(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[],
+    %(ids)s::uuid[], %(streams)s::text[], %(digests)s::bytea[], %(resources)s::uuid[],
+    %(admitted)s::uuid[], %(operators)s::text[],
+    %(seqs)s::bigint[], %(recorded)s::timestamptz[], %(owners)s::uuid[], %(event_ids)s::uuid[],
+    %(event_slices)s::smallint[], %(types)s::text[], %(event_streams)s::text[], %(values)s::bytea[]
+)
+
 -- appended_ids: which of these event ids are in the journal already
 SELECT e.id, e.subject, e.seq
 FROM journal.event AS e
@@ -34,7 +43,7 @@ WHERE e.id = ANY(%(ids)s::uuid[])
 COPY journal.event (seq, recorded, subject, id, slice, type, stream, value) FROM STDIN (FORMAT BINARY)
 
 -- move_tails: tell the relays; not behind a slice's last event, and for appends to several slices a little ahead
-UPDATE journal.tail SET pos = currval('journal.pos') WHERE slice = ANY(%(slices)s::smallint[])
+SELECT journal.move_tails(%(slices)s::int[])
 
 -- who: whose identifiers these are, and which operators may write about those found and about these subjects
 WITH found AS (
