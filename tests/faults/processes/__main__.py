@@ -18,11 +18,13 @@ from epicrisis.cli.output import Format, emit
 from tests.faults.processes import brokers, disks
 from tests.faults.processes.history import Verdict
 from tests.faults.processes.roles import warm_up
-from tests.faults.processes.servers import scratch_folder, servers
+from tests.faults.processes.servers import Servers, scratch_folder, servers
 from tests.faults.processes.stage import Stage, Wrong
 from tests.faults.processes.storm import Storm
 
 COLUMNS = ("run", "faults", "acknowledged", "lost", "doubled", "out of order", "other", "seconds")
+SHORT = 12
+"""Patients, where the messages need not last long."""
 Outcome = tuple[Verdict, Counter[str]]
 
 
@@ -35,29 +37,32 @@ def main() -> None:
     print(f"faults: seed {given.seed}, {given.kills} kills; again with SEED={given.seed}", flush=True)
     warm_up()
     with scratch_folder(keep=True) as scratch, servers(scratch / "state") as running:
-        if not _run(Stage(running, scratch, patients=max(20, given.kills // 5), seed=given.seed), scratch, given.kills):
+        if not _run(running, scratch, given.kills, given.seed):
             print(f"faults: something is wrong; seed {given.seed}; logs of all roles and servers in {scratch}")
             sys.exit(1)
 
 
-def _run(stage: Stage, scratch: Path, kills: int) -> bool:
+def _run(running: Servers, scratch: Path, kills: int, seed: int) -> bool:
     """Whether all was well."""
-    stage.reference  # noqa: B018  (made here, so that no run pays for it)
-    storm = Storm(stage, kills=kills, seed=stage.seed)
+    long = Stage(running, scratch / "long", patients=max(SHORT, kills // 10), seed=seed)
+    short = Stage(running, scratch / "short", patients=SHORT, seed=seed)
+    for stage in (long, short):
+        stage.reference  # noqa: B018  (made here, so that no run pays for it)
+    storm = Storm(long, kills=kills, seed=seed)
     runs: dict[str, Callable[[], Outcome]] = {
         "storm": lambda: (storm.run(), storm.happened),
-        "leader killed while publishing": lambda: brokers.leaders_killed(stage, 5),
-        "two of three brokers down": lambda: brokers.two_of_three_down(stage),
-        "PostgreSQL's disk full": lambda: disks.postgres_full(stage, scratch / "postgres"),
-        "Kafka's disk full": lambda: disks.kafka_full(stage, scratch / "kafka"),
+        "leader killed while publishing": lambda: brokers.leaders_killed(short, 5),
+        "two of three brokers down": lambda: brokers.two_of_three_down(short),
+        "PostgreSQL's disk full": lambda: disks.postgres_full(short, scratch / "postgres"),
+        "Kafka's disk full": lambda: disks.kafka_full(short, scratch / "kafka"),
     }
     rows = []
     for name, run in runs.items():
         print(f"faults: {name} …", flush=True)
         rows.append(_one(name, run))
     kinds = [{"fault": name, "how often": count} for name, count in storm.happened.most_common()]
-    emit(kinds, ("fault", "how often"), Format.TABLE, title=f"the storm (seed {stage.seed}, {storm.looks} looks)")
-    emit(rows, COLUMNS, Format.TABLE, title=f"faults on real processes (seed {stage.seed})")
+    emit(kinds, ("fault", "how often"), Format.TABLE, title=f"the storm (seed {seed}, {storm.looks} looks)")
+    emit(rows, COLUMNS, Format.TABLE, title=f"faults on real processes (seed {seed})")
     return not any(row["wrong"] for row in rows)
 
 
