@@ -79,6 +79,7 @@ class Role:
 
 def _run(env: Mapping[str, str], log: str, work: Callable[..., None] | None, words: tuple[str, ...]) -> None:
     """In the child."""
+    threading.Thread(target=_end_with_the_test, name="watches the test", daemon=True).start()
     os.environ.clear()
     os.environ.update(env)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -93,6 +94,14 @@ def _run(env: Mapping[str, str], log: str, work: Callable[..., None] | None, wor
 
     sys.argv = ["epicrisis", *words]
     main()
+
+
+def _end_with_the_test() -> None:
+    """However the test ends: nobody is left behind."""
+    test = multiprocessing.parent_process()
+    assert test is not None
+    test.join()
+    os._exit(1)
 
 
 def _miss_sooner() -> None:
