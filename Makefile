@@ -12,10 +12,12 @@ KEEP     ?=
 PYTEST   ?=
 BENCH    ?=
 KILLS    ?=
+SEEDS    ?=
+PLANTED  ?=
 FHIR     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench faults requirements clean
+.PHONY: help setup demo test check fix bench faults sim planted requirements clean
 
 help: ## list the commands
 	@echo "Epicrisis. Commands:"
@@ -60,6 +62,14 @@ bench: $(STAMP) ## the scoreboard: measure against peers on this machine, draw d
 faults: $(STAMP) ## kill -9, cut networks, full disks, dead brokers on real processes; prints what was lost [KILLS= SEED=]
 	@echo "faults: real processes, on servers of their own"
 	@$(BIN)/python -m tests.faults.processes $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
+
+sim: $(STAMP) ## relay, worker, ledger, intake and parking on servers in memory that fail in every way [SEEDS= SEED=]
+	@echo "sim: the production code, many lives; a seed that fails is printed with its command"
+	@$(BIN)/python -m tests.faults.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+
+planted: $(STAMP) ## break the code in many ways, one at a time, and see each one noticed [PLANTED=name]
+	@echo "planted: each bug in a copy of this tree, with the test that must catch it"
+	@$(BIN)/python -m tests.faults.planted $(PLANTED)
 
 requirements: ## pin the dependencies again (needs uv; for maintainers)
 	@echo "requirements: deploy/requirements*.txt from pyproject.toml"

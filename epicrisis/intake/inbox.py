@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
+import psycopg
 import zstandard
 from psycopg.types.json import Jsonb
 
@@ -80,7 +81,7 @@ class Inbox(Protocol):
 
     def watching(self, id_: UUID) -> AbstractContextManager[tuple[bool, Found]]:
         """A context that yields whether this process may handle the message now, as nobody else alive does; and if so
-        what `result` says now.
+        what `result` says now. `finish` and `forget` inside it fail where the session that holds the lock was lost.
         """
         ...
 
@@ -90,6 +91,7 @@ class PostgresInbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._sessions: dict[UUID, psycopg.Cursor[Any]] = {}
 
     def result(self, id_: UUID) -> Found:
         with self._database.session() as cur:
@@ -115,11 +117,11 @@ class PostgresInbox:
             return set(others)
 
     def finish(self, id_: UUID, result: dict[str, Any]) -> None:
-        with self._database.session() as cur:
+        with self._watched(id_) as cur:
             cur.execute(_SQL["finish"], {"id": id_, "result": Jsonb(result)})
 
     def forget(self, id_: UUID) -> None:
-        with self._database.session() as cur:
+        with self._watched(id_) as cur:
             cur.execute(_SQL["forget"], {"id": id_})
 
     def occupied(self, id_: UUID) -> set[UUID]:
@@ -138,8 +140,22 @@ class PostgresInbox:
         with self._database.session() as cur:
             cur.execute(_SQL["watch"], {"id": id_})
             [(mine, state, result)] = cur.fetchall()
+            if not mine:
+                yield False, None
+                return
+            self._sessions[id_] = cur
             try:
-                yield mine, None if state is None else (state, result)
+                yield True, None if state is None else (state, result)
             finally:
-                if mine:
-                    cur.execute(_SQL["unwatch"], {"id": str(id_)})
+                del self._sessions[id_]
+                cur.execute(_SQL["unwatch"], {"id": id_})
+
+    @contextmanager
+    def _watched(self, id_: UUID) -> Iterator[psycopg.Cursor[Any]]:
+        """The session that watches the message: who has lost that, has lost the message to another."""
+        cur = self._sessions.get(id_)
+        if cur is not None:
+            yield cur
+        else:
+            with self._database.session() as cur:
+                yield cur

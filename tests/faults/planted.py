@@ -82,7 +82,10 @@ def try_out(planted: Planted) -> Verdict:
         done = _git(tree, "apply", str(planted.path))
         if done.returncode:
             return Verdict(planted, False, f"does not apply: {done.stderr.strip()}", time.monotonic() - began)
-        caught, said = _simulate(tree, planted) if planted.test.startswith("sim ") else _pytest(tree, planted)
+        try:
+            caught, said = _simulate(tree, planted) if planted.test.startswith("sim ") else _pytest(tree, planted)
+        except subprocess.TimeoutExpired:
+            caught, said = False, f"not within {LIMIT} s"
     return Verdict(planted, caught, said, time.monotonic() - began)
 
 

@@ -303,10 +303,19 @@ class Inbox(MemoryInbox):
         return found
 
     def finish(self, id_: UUID, result: dict[str, Any]) -> None:
-        commit(self.schedule, "finish", None, lambda: super(Inbox, self).finish(id_, result))
+        commit(self.schedule, "finish", None, lambda: self._check(id_) or super(Inbox, self).finish(id_, result))
 
     def forget(self, id_: UUID) -> None:
-        commit(self.schedule, "forget", None, lambda: super(Inbox, self).forget(id_))
+        commit(self.schedule, "forget", None, lambda: self._check(id_) or super(Inbox, self).forget(id_))
+
+    def _check(self, id_: UUID) -> None:
+        """Both happen in the watcher's session."""
+        if self._watchers.get(id_) is not self._host():
+            raise psycopg.OperationalError("the connection is gone")
+
+    def _host(self) -> object:
+        assert self.schedule.current is not None
+        return self.schedule.current.host
 
     def occupied(self, id_: UUID) -> set[UUID]:
         self.schedule.turn("inbox occupied")
@@ -320,7 +329,7 @@ class Inbox(MemoryInbox):
     def watching(self, id_: UUID) -> Iterator[tuple[bool, Found]]:
         self.schedule.turn("watch")
         mine = id_ not in self._watchers
-        token = object()
+        token = self._host()
         if mine:
             self._watchers[id_] = token
             if self.schedule.rate("unwatch"):
