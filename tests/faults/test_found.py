@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from epicrisis import assembly
 from epicrisis.codec import MemoryKeyStore
+from epicrisis.database import Database
 from epicrisis.found import services
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests, message_id
-from epicrisis.intake.inbox import Message
+from epicrisis.intake.inbox import Message, PostgresInbox
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.journal import Append, Appended, History, MemoryJournal
-from tests.kernel_support import bundle, condition, observation, patient
+from tests.kernel_support import bundle, condition, observation, own_namespace, patient
 
 OPERATOR, CLINIC = "charite", "charite/gyn"
 
@@ -154,3 +157,26 @@ def test_who_waits_for_others_keeps_nobody_waiting() -> None:
     assert inbox.record(message(11), {one, two}) == {UUID(int=12)}
     assert inbox.record(message(12), {one, two}) == set()
     assert inbox.occupied(UUID(int=11)) == set()
+
+
+@pytest.mark.servers
+def test_who_has_lost_the_lock_on_a_message_cannot_forget_it(servers: dict[str, Any]) -> None:
+    """Seed 2786: frozen and cut off, it came back, saw what another had appended meanwhile, and refused the message."""
+    with own_namespace(servers, kafka=False) as settings:
+        database = Database(settings.dsn_for("intake", "intake"), size=2)
+        inbox = PostgresInbox(database)
+        now = datetime(2026, 3, 1, tzinfo=UTC)
+        message = Message(
+            id=UUID(int=7), received=now, operator="o", clinic="o/c", door="t", key=UUID(int=1), original=b"x"
+        )
+        with suppress(psycopg.OperationalError), inbox.watching(message.id) as mine:
+            assert mine
+            assert inbox.record(message, [UUID(int=1)]) == set()
+            with psycopg.connect(settings.admin_dsn(settings.database("intake")), autocommit=True) as admin:
+                admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                )
+            inbox.forget(message.id)
+        assert [m.id for m in inbox.unfinished()] == [message.id]
+        database.close()

@@ -255,7 +255,7 @@ def _trail(row: Trail | None, meta: Meta) -> Trail:
 
 
 class Models:
-    """The read models of one world. ``fragile`` leaves one type out, and a function of it fails on some events until it
+    """The read models of one world. ``fragile`` leaves types out, and a function of it fails on some events until it
     is ``mended``; of ``refused`` the database takes some rows not."""
 
     def __init__(self) -> None:
@@ -269,9 +269,9 @@ class Models:
         self.fragile.table(key=("subject",))(Trail)
         self.fragile.table(key=("subject", "stream"), name="streams")(Stream)
         self.fragile.counter(key=("clinic", "type"), sums=("events",), name="sums")(Sum)
-        self.fragile.on_any(Stream, rows=lambda meta: [(meta.subject, meta.stream)], but=[Kept])(_stream)
-        self.fragile.on_any(Trail, rows=_by_subject, but=[Kept])(self._breaks)
-        self.fragile.count_any(Sum, but=[Kept])(_count)
+        self.fragile.on_any(Stream, rows=lambda meta: [(meta.subject, meta.stream)], but=[Kept, Amended])(_stream)
+        self.fragile.on_any(Trail, rows=_by_subject, but=[Kept, Amended])(self._breaks)
+        self.fragile.count_any(Sum, but=[Kept, Amended])(_count)
         self.refused = Projection(name="refused", version=1, scope=Scope.CLUSTER)
         self.refused.table(key=("subject",))(Trail)
         self.refused.counter(key=("clinic", "type"), sums=("events",), name="sums")(Sum)

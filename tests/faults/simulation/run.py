@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from epicrisis.logging import configure
 from tests.faults.simulation.world import live
@@ -43,10 +44,12 @@ class Outcome:
         self.violations |= other.violations
 
 
-def some(seeds: Iterable[int]) -> Outcome:
+def some(seeds: Iterable[int], stop_at: int) -> Outcome:
     """Live these, one after the other."""
     outcome = Outcome()
     for seed in seeds:
+        if len(outcome.violations) >= stop_at:
+            break
         outcome.seeds += 1
         try:
             world = live(seed)
@@ -67,7 +70,7 @@ def many(first: int, count: int, processes: int = 0, stop_at: int = 5) -> Outcom
     chunks = [range(at, min(at + CHUNK, first + count)) for at in range(first, first + count, CHUNK)]
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=fork, initializer=quiet) as pool:
-        for done in pool.map(some, chunks):
+        for done in pool.map(partial(some, stop_at=stop_at), chunks):
             outcome.add(done)
             if len(outcome.violations) >= stop_at:
                 pool.shutdown(cancel_futures=True)

@@ -32,7 +32,7 @@ from tests.faults.simulation.topic import Consumer, Log, Producer
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 IDLE_STRETCH = 100.0
 """Idle relays look this much more seldom than real ones: most of a seed's turns would be theirs."""
-MOST_STEPS = 60_000
+MOST_STEPS = 20_000
 """A world that does not come to rest within so many turns after the last fault never will."""
 MISHAP_STEPS = 10
 
