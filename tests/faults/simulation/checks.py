@@ -16,17 +16,14 @@ from epicrisis.projecting.store import Archived
 from epicrisis.projection import Projection, fold
 from epicrisis.slices import slice_of
 from tests.faults.simulation.model import Models, Trail, plain_codec
+from tests.faults.simulation.schedule import Seen
 from tests.faults.simulation.servers import Journal, Outgoing, Store
 from tests.faults.simulation.topic import Log
 
 
-class Violation(AssertionError):
-    """Something that must never happen has happened."""
-
-
 def must(holds: bool, what: str) -> None:
     if not holds:
-        raise Violation(what)
+        raise Seen(what)
 
 
 Event = tuple[str, UUID, int]

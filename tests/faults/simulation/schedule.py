@@ -28,6 +28,14 @@ class Killed(BaseException):
     """The process is gone: nothing that it still does has any effect."""
 
 
+class Seen(BaseException):
+    """Something was seen that must never happen. No process catches it, whatever else it survives."""
+
+
+class Violation(AssertionError):
+    """The same, for whoever drives the schedule."""
+
+
 class Process:
     """One process, and its successors after each kill; or a thread of its ``host``."""
 
@@ -194,12 +202,15 @@ class Schedule:
         self.now += TICK
         self.current = process
         running = process.greenlet
-        if running is None:
-            process.lives += 1
-            running = process.greenlet = greenlet(self._life)
-            running.switch(process)
-        else:
-            running.switch()
+        try:
+            if running is None:
+                process.lives += 1
+                running = process.greenlet = greenlet(self._life)
+                running.switch(process)
+            else:
+                running.switch()
+        except Seen as seen:
+            raise Violation(str(seen)) from None
         if process.host.killed:
             self._end(process.host)
         self.current = None

@@ -24,8 +24,8 @@ from epicrisis.serve import RECOVER_SECONDS
 from epicrisis.settings import Settings
 from epicrisis.worker import CONSUMER, Decoder, Worker, retry_one
 from tests.faults.simulation import model
-from tests.faults.simulation.checks import Truth, Violation, must
-from tests.faults.simulation.schedule import Process, Schedule, Signal, Threads
+from tests.faults.simulation.checks import Truth, must
+from tests.faults.simulation.schedule import Process, Schedule, Seen, Signal, Threads, Violation
 from tests.faults.simulation.servers import Inbox, Journal, Outgoing, Store
 from tests.faults.simulation.topic import Consumer, Log, Producer
 
@@ -278,6 +278,12 @@ class World:
             late = [p.name for p in senders if not p.ended]
             if late:
                 raise Violation(f"no answer for {late}")
+        try:
+            self._look_at_rest()
+        except Seen as seen:
+            raise Violation(str(seen)) from None
+
+    def _look_at_rest(self) -> None:
         self.truth.at_rest(
             log=self.log,
             store=self.store,
