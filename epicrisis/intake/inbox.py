@@ -148,7 +148,7 @@ class PostgresInbox:
                 yield True, None if state is None else (state, result)
             finally:
                 del self._sessions[id_]
-                cur.execute(_SQL["unwatch"], {"id": id_})
+                cur.execute(_SQL["unwatch"], {"id": str(id_)})
 
     @contextmanager
     def _watched(self, id_: UUID) -> Iterator[psycopg.Cursor[Any]]:
