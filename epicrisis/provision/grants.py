@@ -62,3 +62,6 @@ GRANT SELECT, INSERT, DELETE ON projection.position, projection.parked TO {rebui
 
 LOGINS = ("intake", "relay", "worker", "reader", "auditor", "rebuilder")
 """The roles that log in, beside one per service."""
+
+SURVEYORS = ("relay", "reader", "auditor", "rebuilder")
+"""Those of them that read whole tables; all others only look rows up by their keys."""

@@ -21,6 +21,10 @@ from epicrisis.sql import ddl, literal
 OTHER = ("intake", "cluster", "keys")
 
 
+WHOLE_TABLE = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+"""How PostgreSQL reads a table whole. Who looks rows up by key never wants that; but a plan that was made while the
+table was small, and is kept, would go on doing it, and cost more with every row.
+"""
 FROZEN = "10s"
 """So long a transaction may wait for its process: less than a worker is missed by its group."""
 
@@ -90,6 +94,9 @@ def _roles(admin: psycopg.Connection[Any], settings: Settings) -> None:
                 sql.Identifier(role), sql.Literal(FROZEN)
             )
         )
+        if name not in grants.SURVEYORS:
+            for way in WHOLE_TABLE:
+                admin.execute(sql.SQL("ALTER ROLE {} SET {} = off").format(sql.Identifier(role), sql.Identifier(way)))
 
 
 def _apply(
