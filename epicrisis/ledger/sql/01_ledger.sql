@@ -1,7 +1,8 @@
 -- The ledger: every event in log order, chained per subject. Replay, rebuild and proof read it.
 CREATE SCHEMA ledger;
 
--- One row per event; a part is read at once where read models are rebuilt. n counts a subject's events over all services; link is the chain hash over the sealed value.
+-- One row per event. n counts a subject's events over all services; link is the chain hash over the sealed value. In
+-- parts of 64 slices: a part is read at once where read models are rebuilt.
 CREATE TABLE ledger.event (
     seq bigint NOT NULL,
     n bigint NOT NULL,
@@ -16,8 +17,8 @@ CREATE TABLE ledger.event (
 
 DO $$
 BEGIN
-    FOR part IN 0..31 LOOP
+    FOR part IN 0..15 LOOP
         EXECUTE format('CREATE TABLE ledger.event_%s PARTITION OF ledger.event FOR VALUES FROM (%s) TO (%s)',
-                       part, part * 32, (part + 1) * 32);
+                       part, part * 64, (part + 1) * 64);
     END LOOP;
 END $$;
