@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from epicrisis.logging import configure
 from tests.faults.simulation import model
 from tests.faults.simulation.run import many, quiet, report
 from tests.faults.simulation.world import RATES, World
@@ -117,6 +118,7 @@ class Drawn(RuleBasedStateMachine):
                 self.world.rest()
             finally:
                 self.world.stop()
+                configure("test", strict=True)  # for the tests that come after
 
 
 Drawn.TestCase.settings = settings(

@@ -80,7 +80,7 @@ def many(first: int, count: int, processes: int = 0, stop_at: int = 5) -> Outcom
 
 def quiet() -> None:
     """What the roles would log is in the trace, as far as it matters."""
-    configure("simulation", level=logging.CRITICAL)
+    configure("simulation", strict=True, level=logging.CRITICAL)
 
 
 def kind(fault: str) -> str:
