@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from epicrisis.projection import Key, Place, Projection, Scope, Table, tuple_of
+from epicrisis.sql import array
 
 Cursor = psycopg.Cursor[Any]
 
@@ -155,7 +156,7 @@ class TableStore:
 def _columns(keys: Collection[Key]) -> list[Any]:
     """The keys as an array per column; ids as a literal, which costs a fifth of dumping them one by one."""
     columns = [list(column) for column in zip(*keys, strict=True)]
-    return ["{" + ",".join([u.hex for u in c]) + "}" if isinstance(c[0], UUID) else c for c in columns]
+    return [array(u.hex for u in c) if isinstance(c[0], UUID) else c for c in columns]
 
 
 def _list(names: Collection[str]) -> sql.Composed:
