@@ -6,6 +6,7 @@ rows. A batch is decoded once for all consumers of the worker (projections, the 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -52,6 +53,10 @@ CONSUMER: dict[str, Any] = {
     "session_timeout_ms": 15_000,
     "heartbeat_interval_ms": 3_000,
 }
+SHARE_OUT_SECONDS = 2 * CONSUMER["session_timeout_ms"] / 1000
+"""A group that waits for a dead member shares out after one session. kafka-python 3.0.12 loses the answer to a join
+that takes longer than a `poll`, where the topic's metadata were the reason to join: it polls for ever, and gets nothing.
+"""
 
 log = logging.get(__name__)
 
@@ -165,6 +170,7 @@ class Worker:
         self._stop: Signal = stop or threading.Event()
         self._held = Held({})
         self._heal_at = self._look_at = 0.0
+        self._given_by = math.inf
 
     @property
     def _names(self) -> list[str]:
@@ -199,12 +205,15 @@ class Worker:
     def _follow(self) -> None:
         consumer = self._connect()
         try:
-            # Joined before the topic's metadata are there, a group would share out nothing, and not notice for minutes.
-            if not consumer.partitions_for_topic(self._topic):
-                raise Unreachable(f"{self._topic} cannot be read: is it there (`epicrisis provision`), and allowed?")
+            self._given_by = math.inf
             consumer.subscribe([self._topic], listener=_Assignment(self, consumer))
+            # Fetched now: a group that is joined without the topic's metadata shares out nothing, or shares out twice.
+            if self._topic not in consumer.topics():
+                raise Unreachable(f"{self._topic} cannot be read: is it there (`epicrisis provision`), and allowed?")
             while not self._stop.is_set():
                 polled = consumer.poll(timeout_ms=POLL_MS, max_records=BATCH)
+                if self._clock() > self._given_by:
+                    raise Unreachable("the group took the partitions and shares out none: joined anew")
                 records = [
                     r for some in polled.values() for r in some if (self._names[0], r.partition) in self._held.at
                 ]
@@ -223,6 +232,7 @@ class Worker:
 
     def assigned(self, consumer: Any, partitions: Iterable[int]) -> None:
         """The group gave this worker partitions: take them over in the database, read on from there."""
+        self._given_by = math.inf
         numbers = list(partitions)
         if not numbers:
             return
@@ -251,6 +261,7 @@ class Worker:
 
     def revoked(self, partitions: Iterable[int]) -> None:
         """The group took partitions away: the batch that is being applied is the last of them."""
+        self._given_by = self._clock() + SHARE_OUT_SECONDS
         self._finish()
         self._held.drop(list(partitions))
 

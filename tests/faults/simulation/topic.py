@@ -179,12 +179,13 @@ class Consumer:
         self._life = self._process.lives if self._process else 0
         self._seen = self._schedule.now
         self._generation = -1
+        self._left_out = False
         self._listener: Any = None
         self._at: dict[int, int | None] = {}
 
-    def partitions_for_topic(self, topic: str) -> set[int] | None:
+    def topics(self) -> set[str]:
         self._schedule.turn("metadata", cuts=KafkaConnectionError)
-        return set(range(len(self._log.partitions)))
+        return {self._log.topic}
 
     def subscribe(self, topics: Iterable[str], listener: Any) -> None:
         self._listener = listener
@@ -202,7 +203,7 @@ class Consumer:
             self._group.share_out(self._schedule, len(self._log.partitions))
         self._forget_the_dead()
         self._join()
-        polled = self._fetch(max_records)
+        polled = {} if self._left_out else self._fetch(max_records)
         if not polled:
             self._schedule.sleep(timeout_ms / 1000 * IDLE_STRETCH)
         return polled
@@ -231,6 +232,10 @@ class Consumer:
             return
         self._generation = self._group.generation
         self._listener.on_partitions_revoked({TopicPartition(self._log.topic, n) for n in self._at})
+        if self._left_out or self._schedule.rate("left out"):
+            self._schedule.fault("left out")
+            self._left_out = True  # the client has lost what the group answered, and asks no more
+            return
         mine = [n for n, member in self._group.owners.items() if member is self]
         self._at = {n: self._group.committed.get(n) for n in mine}
         try:

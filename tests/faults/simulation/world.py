@@ -335,6 +335,7 @@ RATES: dict[str, tuple[float, ...]] = {
     "commit": (0.02, 0.1),
     "send": (0.02, 0.1, 0.3),
     "rebalance": (0.01, 0.05),
+    "left out": (0.05, 0.2),
     "redeliver": (0.05, 0.2),
     "unwatch": (0.02, 0.1),
     "garbage": (0.02, 0.05),
