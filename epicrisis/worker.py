@@ -55,7 +55,7 @@ CONSUMER: dict[str, Any] = {
 }
 SHARE_OUT_SECONDS = 2 * CONSUMER["session_timeout_ms"] / 1000
 """A group that waits for a dead member shares out after one session. kafka-python 3.0.12 loses the answer to a join
-that takes longer than a `poll`, where the topic's metadata were the reason to join: it polls for ever, and gets nothing.
+that takes longer than a `poll`, where the reason to join was the metadata: it polls for ever, and gets nothing.
 """
 
 log = logging.get(__name__)
