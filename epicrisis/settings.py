@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     """The folder with generated secrets and the local servers' data."""
     namespace: str = "epicrisis"
     """The prefix of every topic, database, role and group, so that installations can share servers."""
+    operators: Path | None = None
+    """The folder with a folder per operator; `operators` in the state folder if not given."""
     partitions: int = 16
     """Partitions of the event topic. Divides 1,024, so that a slice never spans two of them."""
 
@@ -99,6 +101,11 @@ class Settings(BaseSettings):
     @classmethod
     def _state_is_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @property
+    def operators_folder(self) -> Path:
+        """Where the operators' manifests are."""
+        return self.operators or self.state / "operators"
 
     # Names
 
