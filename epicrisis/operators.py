@@ -115,7 +115,7 @@ def _operator(path: Path) -> Operator:
         made = msgspec.convert(given, Operator)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as problem:
         raise SettingsError(f"{path}: {problem}") from None
-    doors = [*made.client, *made.mllp, *([made.inbox] if made.inbox else [])]
+    doors: list[Client | Sender | Topic] = [*made.client, *made.mllp, *([made.inbox] if made.inbox else [])]
     if missing := sorted({door.clinic for door in doors} - set(made.clinics)):
         raise SettingsError(f"{path}: a front door names the clinic {missing[0]}, which `clinics` does not list")
     return msgspec.structs.replace(made, name=name, folder=path.parent)
