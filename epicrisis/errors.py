@@ -6,6 +6,7 @@
     ├── Unreachable                a server does not answer
     ├── Refused                    the input was understood, and may not be
     │   └── Malformed              the input could not be understood
+    │       ├── TooLarge           it is larger than what is accepted
     │       └── Unresolved         it refers to something that is not known (yet)
     ├── Conflict                   somebody else appended first
     │   └── TooManyConflicts       … again and again
@@ -49,12 +50,20 @@ class Refused(EpicrisisError):
 
 
 class Malformed(Refused):
-    """The input could not be understood: correct the file at the place named and send it again."""
+    """The input could not be understood: correct the file at the place named and send it again.
 
-    def __init__(self, message: str, where: str = "") -> None:
+    `rule` names the gate's rule that was broken (`epicrisis.fhir.rules`), or is empty.
+    """
+
+    def __init__(self, message: str, where: str = "", rule: str = "") -> None:
         super().__init__(f"{where}: {message}" if where else message)
         self.message = message
         self.where = where
+        self.rule = rule
+
+
+class TooLarge(Malformed):
+    """The input is larger than what is accepted: split it."""
 
 
 class Unresolved(Malformed):

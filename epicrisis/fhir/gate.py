@@ -19,7 +19,6 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from ..errors import Malformed
 from . import exact, structs
 from .limits import Limits
 from .rules import Fault, from_message
@@ -94,7 +93,7 @@ class Gate:
                 parsed = self._resource(raw, key, 0, "")
                 entries = [Entry(0, None, None, None, None, raw, parsed, root)]
         except Fault as fault:
-            raise Malformed(fault.text, where=root + fault.path) from None
+            raise fault.refusal(root) from None
         if self._checks:
             for entry in entries:
                 if entry.raw is not None:

@@ -35,7 +35,7 @@ def problems(raw: bytes, limits: Limits | None = None) -> list[Problem]:
     try:
         Gate(limits).check(raw)
     except Malformed as refusal:
-        first = Problem(severity="error", code=_code_of(refusal), expression=refusal.where, text=refusal.message)
+        first = Problem(severity="error", code=code_of(refusal), expression=refusal.where, text=refusal.message)
     else:
         return []
     try:
@@ -56,8 +56,9 @@ def _members(pairs: list[tuple[str, Any]]) -> Members:
     return made
 
 
-def _code_of(refusal: Malformed) -> str:
-    return next((code for code, text in RULES.values() if text == refusal.message), "structure")
+def code_of(refusal: Malformed) -> str:
+    """The FHIR issue type of what the gate refused."""
+    return RULES[refusal.rule or "other"][0]
 
 
 def _problem(rule: str, place: str, argument: str = "", text: str = "") -> Problem:

@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from ..errors import Malformed, TooLarge
 from .spec import types
 
 # rule: (FHIR issue type, sentence). https://hl7.org/fhir/R4/valueset-issue-type.html
@@ -80,6 +81,11 @@ class Fault(Exception):
     def code(self) -> str:
         """The FHIR issue type."""
         return RULES[self.rule][0]
+
+    def refusal(self, root: str) -> Malformed:
+        """What the gate raises; `root` is the type of the outermost resource."""
+        kind = TooLarge if self.rule == "too-large" else Malformed
+        return kind(self.text, where=root + self.path, rule=self.rule)
 
     def below(self, path: str) -> "Fault":
         """The same fault as seen from further out."""

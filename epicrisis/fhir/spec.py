@@ -1,5 +1,6 @@
 """FHIR R4's types as data: what `metadata.py` extracted, read once."""
 
+import keyword
 from functools import cache
 from importlib.resources import files
 
@@ -53,6 +54,11 @@ def types() -> dict[str, Type]:
 def resource_types() -> tuple[str, ...]:
     """The names of all resource types, sorted."""
     return tuple(sorted(name for name, kind in types().items() if kind.resource))
+
+
+def attribute(name: str) -> str:
+    """The Python attribute of a FHIR element, in the Structs that the gate parses."""
+    return name + "_" if keyword.iskeyword(name) else name
 
 
 def has_sibling(owner: str, element: Element) -> bool:

@@ -4,7 +4,6 @@ Two families. The plain one knows no `_field` siblings and no nulls; nearly all 
 has both, as `ext_<name>`. Attribute names are FHIR's own; a Python keyword gets a `_` behind it.
 """
 
-import keyword
 import operator
 import sys
 import threading
@@ -17,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from . import invariants, lexical
-from .spec import PRIMITIVES, SIBLING, Element, Type, has_sibling, types
+from .spec import PRIMITIVES, SIBLING, Element, Type, attribute, has_sibling, types
 
 # Annotations made at run time have no static type: Any throughout this file.
 _STRING = Annotated[str, Meta(min_length=1, max_length=lexical.MAX_STRING)]
@@ -43,11 +42,6 @@ def _primitive(name: str) -> Any:
             return _STRING
         case _:
             return _lexical(name)
-
-
-def attribute(name: str) -> str:
-    """The Python attribute of a FHIR element."""
-    return name + "_" if keyword.iskeyword(name) else name
 
 
 class Family:

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.spec import Element, types
-from epicrisis.fhir.structs import attribute
+from epicrisis.fhir.spec import Element, attribute, types
 from epicrisis.fhir.values import absent, instant
 from schemas.common import Coding
 from services.chart.decider import RecordResource, RetractResource

@@ -1,13 +1,14 @@
 """Files: JSON and NDJSON, plain and gzip, with caps."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from epicrisis.errors import Malformed
+from epicrisis.errors import Malformed, TooLarge
 from epicrisis.fhir.limits import Limits
-from epicrisis.fhir.read import Document, open_documents
+from epicrisis.fhir.read import Body, Document, open_documents
 
 
 def write(folder: Path, name: str, raw: bytes) -> Path:
@@ -63,6 +64,56 @@ def test_a_long_line_is_named_by_its_number(tmp_path: Path) -> None:
     path = write(tmp_path, "a.ndjson", b"{}\n" + b"x" * 99 + b"\n")
     with pytest.raises(Malformed, match=r"a\.ndjson line 2: the line is larger"):
         list(open_documents(path, Limits(bundle=50)))
+
+
+def test_a_line_of_blanks_without_end_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.ndjson.gz", gzip.compress(b" " * 30_000_000 + b"\n{}"))
+    with pytest.raises(TooLarge, match=r"a\.ndjson\.gz line 1: the line is larger"):
+        list(open_documents(path))
+
+
+def body(raw: bytes, piece: int, cap: int = 1_000_000, *, zipped: bool = False) -> bytes:
+    made = Body(cap, zipped=zipped)
+    for start in range(0, len(raw), piece):
+        made.add(raw[start : start + piece])
+    return made.whole()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1_000_000])
+def test_a_body_comes_out_as_it_was_whatever_the_pieces(piece: int) -> None:
+    raw = bytes(range(256)) * 40
+    members = gzip.compress(raw[:99]) + gzip.compress(b"") + gzip.compress(raw[99:]) + bytes(9)
+    assert body(raw, piece) == raw
+    assert body(members, piece, zipped=True) == raw
+    assert body(b"", piece, zipped=True) == b""
+
+
+def test_a_body_is_refused_at_the_first_byte_too_many() -> None:
+    assert body(b"x" * 1_000, 100, 1_000) == b"x" * 1_000
+    made = Body(1_000)
+    made.add(b"x" * 1_000)
+    with pytest.raises(TooLarge, match="larger than the 1,000 bytes"):
+        made.add(b"x")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        body(bomb, len(bomb), zipped=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
+    with pytest.raises(TooLarge):  # nothing comes out of it, for ever
+        body(gzip.compress(b"") * 100_000, 65_536, zipped=True)
+
+
+@pytest.mark.parametrize("damage", [slice(-20), slice(5), slice(1, None)])
+def test_a_damaged_body_is_refused(damage: slice) -> None:
+    with pytest.raises(Malformed, match="cut off or damaged"):
+        body(gzip.compress(bytes(range(256)) * 100)[damage], 64, zipped=True)
+    with pytest.raises(Malformed, match="cut off or damaged"):
+        body(gzip.compress(b"{}") + b"tail", 64, zipped=True)
 
 
 def test_an_empty_file_is_a_document_for_the_gate_to_refuse(tmp_path: Path) -> None:
