@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 
-from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, PostgresKeyStore
+from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, MemoryKeyStore, PostgresKeyStore
 from epicrisis.codec.fingerprint import remember
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
@@ -27,6 +27,8 @@ from epicrisis.projecting import generations
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
+from epicrisis.quarantine import Quarantine
+from epicrisis.quarantine.store import PostgresStore as QuarantineStore
 from epicrisis.replay import Fact, facts
 from epicrisis.settings import Settings
 from epicrisis.worker import Decoder, Worker, journal_reader
@@ -81,6 +83,13 @@ def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None]
         keys=key_store(settings, "intake"),
         digests=Digests(settings.wrapping_key_bytes()),
     )
+
+
+def quarantine(settings: Settings, role: str = "intake") -> Quarantine:
+    """What the doors refused: kept and settled as ``intake``, seen as ``auditor`` or, without content, ``reader``."""
+    database = Database(settings.dsn_for("intake", role), size=2, name="intake")
+    keys = MemoryKeyStore() if role == "reader" else key_store(settings, role)
+    return Quarantine(QuarantineStore(database), keys)
 
 
 def followed(cur: psycopg.Cursor[Any], names: Sequence[str] = ()) -> list[Consumer]:

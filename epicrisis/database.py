@@ -19,7 +19,8 @@ UNLESS_SAID["tcp_user_timeout"] = 30_000
 class Database:
     """A small pool on one database, opened at the first transaction.
 
-    A clinic's reader is bound to its clinic for one transaction by `transaction(clinic=…)`.
+    A clinic's reader is bound to its clinic for one transaction by `transaction(clinic=…)`, and whoever works for an
+    operator to that by `transaction(operator=…)`.
     """
 
     def __init__(self, dsn: str, *, size: int = 4, name: str = "") -> None:
@@ -38,7 +39,7 @@ class Database:
         self._open = False
 
     @contextmanager
-    def transaction(self, *, clinic: str | None = None) -> Iterator[psycopg.Cursor[Any]]:
+    def transaction(self, *, clinic: str | None = None, operator: str | None = None) -> Iterator[psycopg.Cursor[Any]]:
         """A cursor inside one transaction: committed at the end, rolled back on any error.
 
         Raises
@@ -51,6 +52,8 @@ class Database:
             with connection.transaction(), connection.cursor(binary=True) as cur:
                 if clinic is not None:
                     cur.execute("SELECT set_config('epicrisis.clinic', %s, true)", (clinic,))
+                if operator is not None:
+                    cur.execute("SELECT set_config('epicrisis.operator', %s, true)", (operator,))
                 yield cur
         finally:
             self._pool.putconn(connection)

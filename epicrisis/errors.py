@@ -16,6 +16,7 @@
     │   └── KeyLost                its subject's key is gone
     ├── Gap                        an event is missing before this one
     ├── Zombie                     another process took over this work
+    ├── NotKept                    a refused message was not kept in quarantine
     └── SendFailed                 Kafka did not acknowledge
 
 The message says what happened and what to do next. It names topic, partition, offset, subject, file or
@@ -115,6 +116,10 @@ class Gap(EpicrisisError):
 
 class Zombie(EpicrisisError):
     """Another process took over this work while this one was away: give it up and join again."""
+
+
+class NotKept(EpicrisisError):
+    """A refused message was not kept in quarantine: too many wait there already, or it was erased there."""
 
 
 class SendFailed(EpicrisisError):

@@ -1,4 +1,5 @@
-"""Figures for Prometheus: how much went through, and when last. Labels name services and consumers, never a patient.
+"""Figures for Prometheus: how much went through, and when last. Labels name services, consumers, operators and doors,
+never a patient.
 
 Counted once a batch. `serve` shows them at ``/metrics``; `relay` and `work` where they are given ``--metrics-port``.
 """
@@ -15,6 +16,7 @@ RELAYED = Counter("epicrisis_relayed_events", "Events that Kafka has acknowledge
 APPLIED = Counter("epicrisis_applied_events", "Events read and committed, per set of consumers", ["consumers"])
 PARKED = Counter("epicrisis_parked_subjects", "How often a subject was parked or waited on", ["consumer"])
 SET_ASIDE = Counter("epicrisis_records_set_aside", "Records that belong to no subject", ["reason"])
+QUARANTINED = Counter("epicrisis_quarantined_messages", "Messages refused and kept", ["operator", "door"])
 LAST_BATCH = Gauge("epicrisis_last_batch_timestamp_seconds", "When the last batch was committed", ["of"])
 
 
@@ -32,6 +34,11 @@ def applied(consumers: str, events: int, parked: Mapping[str, int], set_aside: I
         PARKED.labels(consumer).inc(count)
     for reason in set_aside:
         SET_ASIDE.labels(reason).inc()
+
+
+def quarantined(operator: str, door: str) -> None:
+    """A door's refused message was kept."""
+    QUARANTINED.labels(operator, door).inc()
 
 
 def listen(host: str, port: int) -> int:

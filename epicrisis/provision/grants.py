@@ -28,6 +28,18 @@ GRANT UPDATE (state, result) ON inbox.message TO {intake};
 GRANT SELECT, INSERT, DELETE ON inbox.busy TO {intake};
 """
 
+QUARANTINE = """
+GRANT USAGE ON SCHEMA quarantine TO {intake}, {reader}, {auditor};
+GRANT SELECT, INSERT ON quarantine.message TO {intake};
+GRANT UPDATE (last, times, problems, bytes, sealed, state, settled, by, reason, message)
+    ON quarantine.message TO {intake};
+GRANT SELECT (id, operator, clinic, door, first, last, times, problems, bytes, state, settled, by, reason, message)
+    ON quarantine.message TO {reader};
+GRANT SELECT ON quarantine.message TO {auditor};
+DROP POLICY IF EXISTS audits ON quarantine.message;
+CREATE POLICY audits ON quarantine.message FOR SELECT TO {auditor} USING (true);
+"""
+
 KEYS = """
 GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder};
 GRANT SELECT, INSERT ON keys.data_key TO {intake};

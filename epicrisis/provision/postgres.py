@@ -54,7 +54,7 @@ def provision(settings: Settings) -> list[str]:
                 )
     for name in services():
         _apply(settings, name, ["epicrisis.journal"], grants.JOURNAL, service=name)
-    _apply(settings, "intake", ["epicrisis.intake"], grants.INTAKE)
+    _apply(settings, "intake", ["epicrisis.intake", "epicrisis.quarantine"], grants.INTAKE + grants.QUARANTINE)
     _apply(settings, "keys", ["epicrisis.codec"], grants.KEYS)
     _remember_wrapping_key(settings)
     _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER)
@@ -67,7 +67,7 @@ def logins_of(database: str) -> Iterable[str]:
     if database in services():
         return (database, "relay", "worker")
     return {
-        "intake": ("intake",),
+        "intake": ("intake", "reader", "auditor"),
         "cluster": ("worker", "reader", "auditor", "rebuilder"),
         "keys": ("intake", "worker", "auditor", "rebuilder"),
     }[database]

@@ -94,13 +94,18 @@ def test_nobody_may_change_or_remove_what_the_ledger_archived(cluster: Settings)
 
 def test_nobody_may_change_or_remove_a_message_as_it_came(cluster: Settings) -> None:
     found = rights(cluster, "intake")
-    assert {role for role, _ in found} == {"intake"}
+    assert {role for role, table in found if not table.startswith("quarantine.")} == {"intake"}
     assert found["intake", "inbox.message"] == {"SELECT", "INSERT", "UPDATE", "DELETE"}
     with (
         psycopg.connect(cluster.dsn_for("intake", "intake")) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute("UPDATE inbox.message SET original = ''")
+
+
+def test_who_may_do_what_with_refused_messages(cluster: Settings) -> None:
+    found = {role: some for (role, table), some in rights(cluster, "intake").items() if table == "quarantine.message"}
+    assert found == {"intake": {"SELECT", "INSERT", "UPDATE"}, "reader": {"SELECT"}, "auditor": {"SELECT"}}
 
 
 def test_only_a_message_of_which_nothing_was_appended_can_be_forgotten(cluster: Settings) -> None:
