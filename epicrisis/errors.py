@@ -5,6 +5,7 @@
     ├── CatalogueError             event classes and released schemas do not agree
     ├── Unreachable                a server does not answer
     ├── Refused                    the input was understood, and may not be
+    │   ├── VersionMismatch        the resource is at another version than its sender expected
     │   └── Malformed              the input could not be understood
     │       ├── TooLarge           it is larger than what is accepted
     │       └── Unresolved         it refers to something that is not known (yet)
@@ -48,6 +49,10 @@ class Refused(EpicrisisError):
 
     The message is a sentence that a nurse understands.
     """
+
+
+class VersionMismatch(Refused):
+    """The resource is at another version than the one that was to be changed: read it again, then change that."""
 
 
 class Malformed(Refused):

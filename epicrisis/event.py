@@ -96,6 +96,11 @@ def event_version(body: object) -> int:
     return body.__event_version__  # type: ignore[attr-defined, no-any-return]
 
 
+def makes_version(body: Any) -> bool:
+    """Whether an event makes another version of its resource: it brings the resource, or retracts it."""
+    return bool(getattr(body, "resource", b"")) or hasattr(body, "resource_version")
+
+
 class Meta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The envelope without the body: what every event says about itself, free of clinical words.
 

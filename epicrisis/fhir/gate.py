@@ -42,6 +42,7 @@ class Entry(Struct, gc=False):
     raw: bytes | None
     parsed: Any  # the Struct of the resource: its class is made at run time
     resource_type: str | None
+    if_match: str | None = None
 
 
 class Checked(Struct, gc=False):
@@ -257,6 +258,7 @@ class Gate:
         made = Entry(index, _given(entry.fullUrl), None, None, None, raw, parsed, kind)
         if request is not UNSET:
             made.method, made.url, made.if_none_exist = request.method, request.url, _given(request.ifNoneExist)
+            made.if_match = _given(request.ifMatch)
         return made, sure
 
     def _nothing_dropped_at_all(self, raw: bytes, bundle: Any, entries: list[Entry]) -> bool:

@@ -1,5 +1,6 @@
 """Intake: from a message that passed the gate to the services, wholly or not at all."""
 
-from epicrisis.intake.receive import Intake, Receipt
+from epicrisis.intake.receipt import Outcome, Receipt
+from epicrisis.intake.receive import Intake
 
-__all__ = ["Intake", "Receipt"]
+__all__ = ["Intake", "Outcome", "Receipt"]

@@ -9,12 +9,27 @@ from uuid import UUID
 
 from epicrisis.codec import Codec, DataKey, KeyStore
 from epicrisis.decider import Inbound, Service, To, fold, operator_of
-from epicrisis.errors import Malformed, Refused
-from epicrisis.event import Meta, event_type, event_version
+from epicrisis.errors import Malformed, Refused, VersionMismatch
+from epicrisis.event import Meta, event_type, event_version, makes_version
 from epicrisis.intake.identity import event_ids
 from epicrisis.intake.inbox import Message
 from epicrisis.intake.resolve import Item, Resolver
 from epicrisis.journal import Append, History, Journal, NewEvent
+
+
+@dataclass(slots=True)
+class Versions:
+    """How many versions of a resource a service keeps, before a message and after it; ``changed``: it was touched."""
+
+    before: int = 0
+    after: int = 0
+    changed: bool = False
+
+    @staticmethod
+    def of(item: Item, plan: Mapping[str, Decided]) -> Versions:
+        """Of an entry's resource, in the service that keeps it."""
+        found = [d.versions[item.reference] for d in plan.values() if item.reference in d.versions]
+        return max(found, key=lambda v: (v.changed, v.after)) if found else Versions()
 
 
 @dataclass(slots=True)
@@ -24,11 +39,15 @@ class Decided:
     appends: list[Append] = field(default_factory=list)
     members: set[tuple[UUID, str]] = field(default_factory=set)
     already: int = 0
+    versions: dict[str, Versions] = field(default_factory=dict)
+    """By stream, of those that the message touches."""
 
 
 class _Addressed(NamedTuple):
     subject: UUID
-    to: To
+    stream: str
+    to: To | None
+    """None: its versions are asked for only."""
     entry: int | None
     """The index of the entry that it comes from."""
 
@@ -53,6 +72,8 @@ def decide_all(
     ------
     Refused
         With the entry's place and a sentence.
+    VersionMismatch
+        A resource is not at the version that an entry names.
     """
     addressed, members = _read(message, resolver, items, services)
     subjects = {a.subject for some in addressed.values() for a in some}
@@ -68,6 +89,12 @@ def decide_all(
             if service.share is not None and not decided.already:
                 decided.members |= members
             plan[service.name] = decided
+    for item in items:
+        if item.if_match is not None and (at := Versions.of(item, plan).before) != item.if_match:
+            raise VersionMismatch(
+                f"{resolver.where(item.index)}: this {item.resource_type} is at version {at}, not at {item.if_match}: "
+                "read it again, then change that"
+            )
     return plan
 
 
@@ -87,6 +114,8 @@ def _read(
         subject, index = item.subject, item.index
         assert subject is not None
         if item.if_none_exist and item.found_by != "new":
+            keeper = next(s for s in services if item.resource_type in s.identifies)
+            addressed[keeper.name].append(_Addressed(subject, item.reference, None, index))
             continue
         inbound = Inbound(
             resource_type=item.resource_type,
@@ -106,11 +135,13 @@ def _read(
             for name, reader in readers.get(item.resource_type, ()):
                 for to in reader(inbound):
                     kept = kept or to.keeps
-                    addressed[name].append(_Addressed(subject, to, index))
+                    addressed[name].append(_Addressed(subject, to.stream, to, index))
                     if to.shared_with:
                         shared.add((subject, to.shared_with))
             if not kept and fallback.fallback is not None:
-                addressed[fallback.name] += [_Addressed(subject, to, index) for to in fallback.fallback(inbound)]
+                addressed[fallback.name] += [
+                    _Addressed(subject, to.stream, to, index) for to in fallback.fallback(inbound)
+                ]
         except Malformed:
             raise
         except Refused as refusal:
@@ -119,10 +150,11 @@ def _read(
             members.add((subject, message.operator))
     for some in addressed.values():
         # What reports on another resource (a Task, a staging Observation) may stand before it in the Bundle.
-        some.sort(key=lambda a: not a.to.keeps)
+        some.sort(key=lambda a: a.to is not None and not a.to.keeps)
     for subject, clinic in sorted(shared, key=lambda pair: (pair[0].bytes, pair[1])):
         if registry.share is not None:
-            addressed[registry.name].append(_Addressed(subject, registry.share(subject, clinic), None))
+            to = registry.share(subject, clinic)
+            addressed[registry.name].append(_Addressed(subject, to.stream, to, None))
             members.add((subject, operator_of(clinic)))
     return addressed, members
 
@@ -131,6 +163,24 @@ def _already(histories: Mapping[UUID, History], message: Message, codec: Codec) 
     """How many events of this message are in the journal: all of its part, or none."""
     streams = [some for history in histories.values() for some in history.streams.values()]
     return sum(codec.open(e.value).meta.message == message.id for some in streams for e in some)
+
+
+def _versions(
+    histories: Mapping[UUID, History], message: Message, codec: Codec, keys: Mapping[UUID, DataKey]
+) -> dict[str, Versions]:
+    """What `_decide` counts while it decides, from a journal that has the message's part already."""
+    found: dict[str, Versions] = {}
+    for subject, history in histories.items():
+        for stream, events in history.streams.items():
+            versions = found[stream] = Versions()
+            for event in events:
+                sealed = codec.open(event.value)
+                version = makes_version(codec.unseal(sealed, keys[subject], indented=False))
+                mine = sealed.meta.message == message.id
+                versions.after += version
+                versions.before += version and not mine
+                versions.changed = versions.changed or mine
+    return found
 
 
 def _decide(
@@ -147,25 +197,29 @@ def _decide(
     by_subject: dict[UUID, list[_Addressed]] = {}
     for command in commands:
         by_subject.setdefault(command.subject, []).append(command)
-    wanted = {s: {a.to.stream for a in some} for s, some in by_subject.items() if s not in minted}
+    wanted = {s: {a.stream for a in some} for s, some in by_subject.items() if s not in minted}
     histories = journal.load(wanted) if wanted else {}
     # Looked at and decided on the same state: whoever began the message may still be appending.
     if again and (already := _already(histories, message, codec)):
-        return Decided(already=already)
+        return Decided(already=already, versions=_versions(histories, message, codec, keys))
     decided = Decided()
     ids = event_ids(message.id, service.name)
     for subject, some in by_subject.items():
         history = histories.get(subject) or History(0, {})
         states: dict[str, Any] = {}
         seq, events, key = history.head, [], keys[subject]
-        for _, to, index in some:
-            stream = to.stream
+        for _, stream, to, index in some:
             if stream in states:
                 state = states[stream]
+                versions = decided.versions[stream]
             else:
                 sealed = [codec.open(e.value) for e in history.streams.get(stream, ())]
                 past = [codec.unseal(one, key, indented=False) for one in sealed]
-                state = fold(service.evolve, service.initial(), past)
+                state = states[stream] = fold(service.evolve, service.initial(), past)
+                count = sum(map(makes_version, past))
+                versions = decided.versions[stream] = Versions(count, count)
+            if to is None:
+                continue
             try:
                 bodies = service.decide(to.command, state)
             except Malformed:
@@ -175,6 +229,8 @@ def _decide(
             for body in bodies:
                 state = service.evolve(state, body)
                 seq += 1
+                versions.after += makes_version(body)
+                versions.changed = True
                 meta = Meta(
                     id=next(ids),
                     type=event_type(body),

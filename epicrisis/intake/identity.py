@@ -30,6 +30,11 @@ def message_id(operator: str, clinic: str, raw: bytes) -> UUID:
     return UUID(int=uuid5(MESSAGES, f"{operator}|{clinic}|{sha256(raw).hexdigest()}").int)
 
 
+def named_message_id(operator: str, door: str, name: str) -> UUID:
+    """The id of an inbound message that its door's protocol gives a name."""
+    return UUID(int=uuid5(MESSAGES, f"{operator}|{door}|{name}").int)
+
+
 def local_id(message: UUID, index: int) -> str:
     """The id of a resource that its sender gave none: it exists in this message only."""
     return str(uuid5(FastUUID(int=message.int), f"entry/{index}"))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,9 +22,10 @@ from epicrisis.errors import Conflict, KeyLost, Poison, Refused, TooManyConflict
 from epicrisis.fhir.gate import Checked, Gate
 from epicrisis.intake.check import check
 from epicrisis.intake.deciding import Decided, decide_all
-from epicrisis.intake.identity import Digests, message_id
+from epicrisis.intake.identity import Digests, message_id, named_message_id
 from epicrisis.intake.inbox import Inbox, Message, seal_original, unseal_original
 from epicrisis.intake.known import Known
+from epicrisis.intake.receipt import Receipt, outcomes
 from epicrisis.intake.resolve import Item, Resolver
 from epicrisis.journal import Claim, Journal
 
@@ -35,21 +35,6 @@ PAUSE_SECONDS = 0.02
 ERASED = "this patient's record was erased: nothing more may be written about it"
 
 log = logging.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What came of a message: resources in it, events per service. ``repeated``: it was known already."""
-
-    message: UUID
-    resources: int
-    events: Mapping[str, int] = field(default_factory=dict)
-    repeated: bool = False
-
-    @property
-    def total(self) -> int:
-        """Events in all."""
-        return sum(self.events.values())
 
 
 class Intake:
@@ -88,8 +73,20 @@ class Intake:
         """The gate alone, for whoever runs it ahead of `receive`."""
         return check(self._gate, raw)
 
-    def receive(self, raw: bytes, *, operator: str, clinic: str, door: str, checked: Checked | None = None) -> Receipt:
+    def receive(
+        self,
+        raw: bytes,
+        *,
+        operator: str,
+        clinic: str,
+        door: str,
+        checked: Checked | None = None,
+        name: str | None = None,
+    ) -> Receipt:
         """Take a message in, wholly or not at all.
+
+        ``name`` is what the door's protocol calls the message: the same name again gets the first answer, whatever the
+        bytes are. Without one, the same bytes from the same clinic do.
 
         Raises
         ------
@@ -98,7 +95,7 @@ class Intake:
         TooManyConflicts
             Others were faster again and again; nothing was appended, or what was will be finished.
         """
-        id_ = message_id(operator, clinic, raw)
+        id_ = message_id(operator, clinic, raw) if name is None else named_message_id(operator, door, name)
         first = self._first_answer(id_)
         if first is not None:
             return first
@@ -165,7 +162,7 @@ class Intake:
             return None
         result = found[1]
         assert result is not None
-        return Receipt(id_, result["resources"], result["events"], repeated=True)
+        return Receipt.again(id_, result)
 
     def _resolve(self, checked: Checked, id_: UUID, operator: str) -> tuple[Resolver, list[Item]]:
         resolver = Resolver(
@@ -230,9 +227,10 @@ class Intake:
         for service in self._services:
             decided = plan.get(service.name)
             if decided is not None:
-                events[service.name] = self._append(service, decided, claims.get(service.name, []), decide)
-        receipt = Receipt(message.id, len(items), {name: n for name, n in events.items() if n})
-        self._inbox.finish(message.id, {"resources": receipt.resources, "events": dict(receipt.events)})
+                events[service.name] = self._append(service, plan, claims.get(service.name, []), decide)
+        happened = {name: n for name, n in events.items() if n}
+        receipt = Receipt(message.id, len(items), happened, entries=outcomes(items, plan))
+        self._inbox.finish(message.id, receipt.result())
         return receipt
 
     def _refuse(self, id_: UUID, refusal: Refused, *, again: bool) -> None:
@@ -276,10 +274,15 @@ class Intake:
         return decide
 
     def _append(
-        self, service: Service, decided: Decided, claims: list[Claim], decide: Callable[[bool], dict[str, Decided]]
+        self,
+        service: Service,
+        plan: dict[str, Decided],
+        claims: list[Claim],
+        decide: Callable[[bool], dict[str, Decided]],
     ) -> int:
         """Append one service's part. Somebody else was first: read again, decide again, a bounded number of times."""
         for attempt in range(TRIES):
+            decided = plan[service.name]
             if not decided.appends and not decided.members:
                 return decided.already
             try:
@@ -288,7 +291,7 @@ class Intake:
             except Conflict:
                 if claims or attempt == TRIES - 1:
                     raise
-                decided = decide(True)[service.name]
+                plan[service.name] = decide(True)[service.name]
         raise AssertionError("unreachable")
 
 

@@ -25,6 +25,7 @@ from epicrisis.journal import Claim
 _RELATIVE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?\Z").match
 _ELSEWHERE = re.compile(r"urn:epicrisis:([a-z0-9_-]+):([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})\Z").match
 _CONDITIONAL = re.compile(r"([A-Z][A-Za-z]+)\?(\S+)\Z").match
+_ETAG = re.compile(r'(?:W/)?"?(\d{1,9})"?\Z').match
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z").match
 
 WHOSE = ("subject", "patient", "beneficiary", "for_", "individual", "candidate", "target", "source")
@@ -52,6 +53,10 @@ class Item(msgspec.Struct, gc=False):
     if_none_exist: bool = False
     alone: bool = False
     reference: str = ""
+    criterion: tuple[str, str] | None = None
+    """System and value of the identifier that it names its resource by."""
+    if_match: int | None = None
+    """The version that it changes; None: whichever."""
 
 
 class Resolver:
@@ -138,7 +143,26 @@ class Resolver:
             at = local_id(self._message, entry.index)
         item = Item(entry.index, kind, method, own_id, entry.parsed, entry.raw or b"", at)
         item.if_none_exist = entry.if_none_exist is not None
+        if entry.if_none_exist is not None:
+            item.criterion = self._criterion(kind, entry.if_none_exist.lstrip("?"), "ifNoneExist")
+        elif method == "PUT" and entry.url and (conditional := _CONDITIONAL(entry.url)):
+            item.criterion = self._criterion(kind, conditional[2], "url")
+        if entry.if_match is not None:
+            expected = _ETAG(entry.if_match)
+            if expected is None:
+                raise Malformed('the version must be written as W/"3"', f"{self._place}.request.ifMatch")
+            item.if_match = int(expected[1])
         return item
+
+    def _criterion(self, kind: str, query: str, name: str) -> tuple[str, str]:
+        pair = _identifier(query)
+        if kind not in self._identifying or pair is None:
+            kinds = ", ".join(sorted(self._identifying))
+            raise Malformed(
+                f"a condition must be identifier=system|value, of {kinds}; others are put under an id of your own",
+                f"{self._place}.request.{name}",
+            )
+        return pair
 
     def _identify(self, items: list[Item], values: set[bytes]) -> None:
         """Find who is known already: by the sender's own id first, else by identifiers."""
@@ -147,7 +171,9 @@ class Resolver:
             if item.resource_type in self._identifying:
                 own = () if item.own_id is None else (self._own(item.resource_type, item.own_id),)
                 named = self._digests.identifiers_of(self._operator, item.resource_type, item.parsed)
-                item.digests = (*own, *named)
+                if item.criterion is not None:
+                    named.append(self._digests.identifier(self._operator, item.resource_type, *item.criterion))
+                item.digests = tuple(dict.fromkeys((*own, *named)))
                 by_service.setdefault(self._identifying[item.resource_type][0].name, []).append(item)
         self._ask(items, by_service, values)
         for some in by_service.values():

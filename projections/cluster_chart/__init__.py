@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from epicrisis.event import Meta, record, replace
+from epicrisis.event import Meta, makes_version, record, replace
 from epicrisis.projection import Key, Projection, Scope
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
 from schemas.diagnosis import (
@@ -83,7 +83,7 @@ def by_id(name: str, *, keeps: bool) -> Callable[[Any, Meta], Iterable[Key]]:
     """The row of the resource whose id the event's field ``name`` holds; none if a keeping event brings no bytes."""
 
     def rows(event: Any, meta: Meta) -> Iterable[Key]:
-        if keeps and not event.resource:
+        if keeps and not makes_version(event):
             return ()
         return ((_id(getattr(event, name)), meta.subject, meta.source),)
 
@@ -202,7 +202,7 @@ def encounter(row: Resource | None, event: TransferRequested | StayRevised, meta
 @projection.on(EpisodeRecorded, Resource, rows=by_id("episode_id", keeps=False))
 def episode(row: Resource | None, event: EpisodeRecorded, meta: Meta) -> Resource | None:
     mistake = event.status == "entered-in-error"
-    if not event.resource:  # deleted: the status without another version
+    if not makes_version(event):  # deleted: the status without another version
         return row and replace(row, status=event.status, retracted=mistake)
     new = _version(row, meta, "EpisodeOfCare", event.episode_id, status=event.status)
     return replace(new, retracted=True) if mistake else new

@@ -18,10 +18,10 @@ import pytest
 from epicrisis import assembly
 from epicrisis.codec import KeyStore, MemoryKeyStore
 from epicrisis.database import Database
-from epicrisis.errors import Refused, TooManyConflicts
+from epicrisis.errors import Malformed, Refused, TooManyConflicts, VersionMismatch
 from epicrisis.found import services
 from epicrisis.importing import import_files
-from epicrisis.intake import Intake, Receipt, receive
+from epicrisis.intake import Intake, Outcome, Receipt, receive
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.inbox import Inbox, Message, PostgresInbox
 from epicrisis.intake.memory import MemoryInbox
@@ -56,9 +56,12 @@ class House:
             clock=lambda: NOW,
         )
 
-    def receive(self, raw: bytes, *, operator: str = "", intake: Intake | None = None) -> Receipt:
+    def receive(
+        self, raw: bytes, *, operator: str = "", intake: Intake | None = None, name: str | None = None
+    ) -> Receipt:
         operator = operator or self.own
-        return (intake or self.intake()).receive(raw, operator=operator, clinic=f"{operator}/gyn", door="test")
+        receive = (intake or self.intake()).receive
+        return receive(raw, operator=operator, clinic=f"{operator}/gyn", door="test", name=name)
 
     def events(self, *messages: UUID) -> list[tuple[Any, ...]]:
         """What these messages have caused: source, subject, seq, id, stream, body."""
@@ -181,6 +184,74 @@ def test_a_refused_message_is_judged_anew_when_it_comes_again(house: House) -> N
     assert house.receive(early).repeated
 
 
+def test_a_message_of_the_same_name_gets_the_first_answer_whatever_its_bytes(house: House) -> None:
+    first = house.receive(bundle(patient()), name="MSG-1")
+    again = house.receive(bundle(patient(), observation()), name="MSG-1")
+    assert again.repeated
+    assert (again.message, again.entries) == (first.message, first.entries)
+    assert not house.receive(bundle(patient(), observation()), name="MSG-2").repeated
+
+
+# What came of each entry
+
+
+def test_a_receipt_says_what_came_of_each_entry(house: House) -> None:
+    first = house.receive(bundle(patient(), observation(), condition()))
+    assert [(e.resource_type, e.version, e.did) for e in first.entries] == [
+        ("Patient", 1, "created"), ("Observation", 1, "created"), ("Condition", 1, "created"),
+    ]  # fmt: skip
+    second = house.receive(bundle(patient(), observation(value=2)))
+    assert [(e.version, e.did) for e in second.entries] == [(1, "unchanged"), (2, "updated")]
+    assert second.entries[1].id == first.entries[1].id
+    gone = house.receive(bundle(delete=("Observation/o1", "Condition/c1")))
+    assert [(e.version, e.did) for e in gone.entries] == [(3, "deleted"), (1, "deleted")]
+    again = house.receive(bundle(delete=("Observation/o1",)))
+    assert [(e.version, e.did) for e in again.entries] == [(3, "unchanged")]
+    assert house.receive(bundle(patient(), observation(), condition())).entries == first.entries, "the first answer"
+
+
+def one(resource: dict[str, Any] | None = None, **request: str) -> bytes:
+    """A transaction of one entry."""
+    entry: dict[str, Any] = {"request": request} | ({"resource": resource} if resource else {})
+    return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode()
+
+
+def test_a_change_of_a_version_that_is_not_the_newest_is_refused(house: House) -> None:
+    house.receive(bundle(patient(), observation()))
+
+    def change(value: float, etag: str) -> Receipt:
+        return house.receive(one(observation(value=value), method="PUT", url="Observation/o1", ifMatch=etag))
+
+    assert change(2, 'W/"1"').entries[0].version == 2
+    with pytest.raises(VersionMismatch, match="is at version 2, not at 1"):
+        change(3, 'W/"1"')
+    assert change(2, 'W/"1"').repeated, "it was acknowledged before"
+    with pytest.raises(VersionMismatch, match="is at version 0"):
+        house.receive(one(observation("o9"), method="PUT", url="Observation/o9", ifMatch='W/"1"'))
+    with pytest.raises(Malformed, match="ifMatch"):
+        change(3, "yesterday")
+
+
+def test_a_conditional_create_finds_what_is_there(house: House) -> None:
+    def create(resource: dict[str, Any], condition: str) -> Receipt:
+        return house.receive(one(resource, method="POST", url=resource["resourceType"], ifNoneExist=condition))
+
+    nameless = {"resourceType": "Patient", "birthDate": "1971-03-04"}
+    first = create(nameless, "identifier=urn:numbers|77")
+    second = create(nameless | {"gender": "female"}, "identifier=urn:numbers|77")
+    assert (first.entries[0].did, second.entries[0].did) == ("created", "unchanged")
+    assert second.entries[0].id == first.entries[0].id
+    assert second.entries[0].version == 1
+    changed = nameless | {"gender": "male"}
+    third = house.receive(one(changed, method="PUT", url="Patient?identifier=urn:numbers|77"))
+    assert third.entries == ((Outcome("Patient", first.entries[0].id, 2, "updated")),)
+    for condition_ in ("name=Meier", "identifier=77"):
+        with pytest.raises(Malformed, match="ifNoneExist"):
+            create(nameless, condition_)
+    with pytest.raises(Malformed, match="ifNoneExist"):
+        create(observation(to=f"Patient/{first.entries[0].id}"), "identifier=urn:numbers|77")
+
+
 # Killed in between
 
 
@@ -264,6 +335,7 @@ def test_a_message_whose_process_was_killed_is_finished_as_if_nothing_had_happen
     assert receipt.repeated
     assert house.events(receipt.message) == undisturbed.events(expected.message)
     assert dict(receipt.events) == dict(expected.events)
+    assert [one[2:] for one in receipt.entries] == [one[2:] for one in expected.entries]
     assert house.inbox.unfinished(receipt.message) == []
 
 
