@@ -16,6 +16,8 @@ from uuid import UUID
 
 import msgspec
 
+from epicrisis.fhir.codes import Reading
+
 
 class To(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A command for one stream of the inbound resource's subject.
@@ -40,7 +42,8 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reference of the resource (``urn:uuid:…``, ``Condition/1``) into the cluster's (``Condition/<uuid>``); a
     reference that cannot be resolved has been refused before any reader is called. ``method`` is POST, PUT or
     DELETE (= entered in error). ``clinic`` is ``operator/site``. ``found_by`` says how an identified resource was
-    recognised: ``id`` (the sender's own), ``identifier``, or ``new``.
+    recognised: ``id`` (the sender's own), ``identifier``, or ``new``. ``codes`` reads coded elements as facts, by the
+    operator's code map.
     """
 
     resource_type: str
@@ -54,6 +57,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     now: datetime
     resolve: Callable[[str], str]
     found_by: str = "new"
+    codes: Reading = Reading()
 
     @property
     def stream(self) -> str:

@@ -19,14 +19,6 @@ def absent(value: object) -> TypeGuard[UnsetType | None]:
     return value is UNSET or value is None
 
 
-def coding(concept: Any) -> tuple[str | None, str | None, str | None] | None:
-    """System, code and display of a CodeableConcept's first coding; None where there is none."""
-    if absent(concept) or absent(concept.coding):
-        return None
-    first = concept.coding[0]
-    return _given(first.system), _given(first.code), _given(first.display)
-
-
 def text(concept: Any) -> str | None:
     """What a person reads in a CodeableConcept: its text, else the display of its first coding that has one."""
     if absent(concept):

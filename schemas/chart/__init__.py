@@ -9,7 +9,7 @@ from epicrisis.event import event
 from schemas.common import Coding
 
 
-@event(version=1)
+@event(version=2)
 class ResourceRecorded:
     """A resource arrived for the first time. ``date`` is the FHIR date or dateTime it is about, or empty."""
 
@@ -23,7 +23,7 @@ class ResourceRecorded:
     resource: bytes
 
 
-@event(version=1)
+@event(version=2)
 class ResourceAmended:
     """The resource was sent again with other content: ``version`` counts from 2."""
 

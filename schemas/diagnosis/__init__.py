@@ -11,7 +11,7 @@ from epicrisis.event import event
 from schemas.common import Coding
 
 
-@event(version=1)
+@event(version=2)
 class DiagnosisRecorded:
     """A diagnosis was written down. ``verification``: unconfirmed, provisional, differential or confirmed."""
 
@@ -26,7 +26,7 @@ class DiagnosisRecorded:
     resource: bytes
 
 
-@event(version=1)
+@event(version=2)
 class DiagnosisRevised:
     """The same diagnosis was sent with other content."""
 
@@ -41,7 +41,7 @@ class DiagnosisRevised:
     resource: bytes
 
 
-@event(version=1)
+@event(version=2)
 class DiagnosisConfirmed:
     """There is enough evidence: the diagnosis holds."""
 
@@ -50,7 +50,7 @@ class DiagnosisConfirmed:
     group: str
 
 
-@event(version=1)
+@event(version=2)
 class DiagnosisStaged:
     """Stage group and TNM categories, from Condition.stage or from an Observation (``basis``: its reference)."""
 
@@ -64,7 +64,7 @@ class DiagnosisStaged:
     basis: str
 
 
-@event(version=1)
+@event(version=2)
 class DiagnosisRefuted:
     """The diagnosis was ruled out."""
 
@@ -73,7 +73,7 @@ class DiagnosisRefuted:
     group: str
 
 
-@event(version=1)
+@event(version=2)
 class DiagnosisResolved:
     """The condition is over, or in remission or inactive (``clinical_status``)."""
 
@@ -83,7 +83,7 @@ class DiagnosisResolved:
     clinical_status: str
 
 
-@event(version=1)
+@event(version=2)
 class DiagnosisEnteredInError:
     """The entry was a mistake and says nothing about the patient."""
 

@@ -9,7 +9,7 @@ from epicrisis.event import event
 from schemas.common import Coding
 
 
-@event(version=1)
+@event(version=2)
 class EntryRecorded:
     """An entry is known for the first time. ``languages`` are BCP 47 codes."""
 
@@ -24,7 +24,7 @@ class EntryRecorded:
     resource: bytes
 
 
-@event(version=1)
+@event(version=2)
 class EntryAmended:
     """The entry was sent again with other content."""
 

@@ -67,7 +67,7 @@ class WardMoved:
     location_id: str
 
 
-@event(version=1)
+@event(version=2)
 class TreatmentStageStarted:
     """A stage began. ``kind``: surgery, chemotherapy, radiotherapy or rehabilitation."""
 
@@ -89,7 +89,7 @@ class TreatmentStageFinished:
     outcome: str
 
 
-@event(version=1)
+@event(version=2)
 class PatientDischarged:
     """The patient left. ``disposition`` says where to, or is empty."""
 

@@ -11,7 +11,7 @@ from epicrisis.event import event
 from schemas.common import Coding
 
 
-@event(version=1)
+@event(version=2)
 class ReferralRequested:
     """A clinic asks for a service. ``purpose`` is what for; ``condition_id`` the diagnosis it rests on, or empty."""
 
@@ -25,7 +25,7 @@ class ReferralRequested:
     resource: bytes
 
 
-@event(version=1)
+@event(version=2)
 class ReferralRevised:
     """The request was sent again with other content. ``previous_to_clinic`` is where it went before, or empty."""
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
+from epicrisis.fhir.codes import Fact, Reading
 from epicrisis.fhir.spec import Element, attribute, types
 from epicrisis.fhir.values import absent, instant
 from schemas.common import Coding
@@ -24,6 +25,8 @@ from services.chart.decider import RecordResource, RetractResource
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Any], T]
 """Reads one fact off a parsed resource: its Struct is made at run time, hence Any."""
+ReadCode: TypeAlias = Callable[[Any, Reading], Coding]
+"""The same for a code, by the operator's code map."""
 
 # The elements that may hold a fact, best first; a type has those that R4 gives it.
 _DATES = (
@@ -42,6 +45,7 @@ _CATEGORIES = ("category", "class", "scope")
 _ENCOUNTERS = ("encounter", "context")
 _IN_ERROR = "entered-in-error"
 _NO_CODING = Coding()
+_AS_SENT = Reading()
 
 
 class Facts(NamedTuple):
@@ -50,8 +54,8 @@ class Facts(NamedTuple):
     date: Read[str]
     status: Read[str]
     verification: Read[str] | None
-    code: Read[Coding]
-    category: Read[Coding]
+    code: ReadCode
+    category: ReadCode
     encounter: Read[str]
 
 
@@ -77,8 +81,8 @@ def fallback(inbound: Inbound) -> Sequence[To]:
         resource_type=resource_type,
         resource_id=resource_id,
         status=said,
-        category=category(resource),
-        code=code(resource),
+        category=category(resource, inbound.codes),
+        code=code(resource, inbound.codes),
         date=when,
         encounter_id=where,
         resource=inbound.raw,
@@ -99,8 +103,8 @@ def facts_of(resource_type: str) -> Facts:
         date=_first([_date(e) for e in found(_DATES, "date", "dateTime", "instant", "Period")], ""),
         status=_first([_word(e) for e in found(_STATUSES, "code", "CodeableConcept")], ""),
         verification=_word(verification[0]) if verification else None,
-        code=_first([_concept(e) for e in found(_CODES, "CodeableConcept", "Coding")], _NO_CODING),
-        category=_first([_concept(e) for e in found(_CATEGORIES, "CodeableConcept", "Coding", "code")], _NO_CODING),
+        code=_first_code([_concept(e) for e in found(_CODES, "CodeableConcept", "Coding")]),
+        category=_first_code([_concept(e) for e in found(_CATEGORIES, "CodeableConcept", "Coding", "code")]),
         encounter=_first([_reference(e) for e in found(_ENCOUNTERS, "Reference") if not e.many], ""),
     )
 
@@ -115,6 +119,19 @@ def _first(reads: Sequence[Read[T]], nothing: T) -> Read[T]:
             if (found := one(resource)) != nothing:
                 return found
         return nothing
+
+    return read
+
+
+def _first_code(reads: Sequence[ReadCode]) -> ReadCode:
+    if len(reads) == 1:
+        return reads[0]
+
+    def read(resource: Any, codes: Reading) -> Coding:
+        for one in reads:
+            if (found := one(resource, codes)) != _NO_CODING:
+                return found
+        return _NO_CODING
 
     return read
 
@@ -137,26 +154,24 @@ def _word(element: Element) -> Read[str]:
     if element.type == "code":
         return lambda resource: value if (value := get(resource)).__class__ is str else ""
     concept = _concept(element)
-    return lambda resource: concept(resource).code
+    return lambda resource: concept(resource, _AS_SENT).code
 
 
-def _concept(element: Element) -> Read[Coding]:
+def _concept(element: Element) -> ReadCode:
     get = attrgetter(attribute(element.name))
     many, of_type = element.many, element.type
 
-    def read(resource: Any) -> Coding:
+    def read(resource: Any, codes: Reading) -> Coding:
         value = get(resource)
         if value is UNSET:
             return _NO_CODING
         if many:
             value = value[0]
         if of_type == "CodeableConcept":
-            if value.coding is UNSET:
-                return _NO_CODING
-            value = value.coding[0]
-        elif of_type == "code":
-            return _coding(UNSET, value, UNSET)
-        return _coding(value.system, value.code, value.display)
+            return _coding(codes.concept(value))
+        if of_type == "code":  # of the value set that FHIR requires
+            return _NO_CODING if absent(value) else _coding(Fact("", value, ""))
+        return _coding(codes.coding(value))
 
     return read
 
@@ -172,12 +187,8 @@ def _reference(element: Element) -> Read[str]:
 
 
 @lru_cache(maxsize=16_384)
-def _coding(system: Any, code: Any, display: Any) -> Coding:
-    return Coding(
-        system="" if absent(system) else system,
-        code="" if absent(code) else code,
-        display="" if absent(display) else display,
-    )
+def _coding(fact: Fact) -> Coding:
+    return Coding.of(fact)
 
 
 @lru_cache(maxsize=16_384)

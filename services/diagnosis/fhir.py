@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, coding, moment, reference, text
+from epicrisis.fhir.values import absent, moment, reference, text
 from schemas.common import Coding
 from services.diagnosis.decider import (
     OVER,
@@ -65,7 +65,7 @@ def observation(inbound: Inbound) -> Sequence[To]:
     resource = inbound.resource
     if resource is None or resource.focus is UNSET or inbound.method == "DELETE" or resource.status in _SAYS_NOTHING:
         return ()
-    told = _told(resource)
+    told = _told(inbound)
     if not told:
         return ()
     start = resource.effectivePeriod.start if resource.effectivePeriod is not UNSET else UNSET
@@ -85,9 +85,9 @@ def _record(inbound: Inbound, verification: str, clinical: str) -> RecordDiagnos
     encounter = reference(resource.encounter)
     return RecordDiagnosis(
         condition_id=inbound.resource_id,
-        code=Coding.of(coding(resource.code)),
+        code=Coding.of(inbound.codes.concept(resource.code)),
         text=text(resource.code) or "",
-        group=policy().group(_codes(resource.code)),
+        group=policy().group(inbound.codes.pairs(resource.code)),
         verification=verification,
         clinical_status=clinical,
         onset=str(onset),
@@ -106,17 +106,18 @@ def _stages(inbound: Inbound) -> Iterator[StageDiagnosis]:
             continue
         assessed = reference(stage.assessment[0]) if stage.assessment is not UNSET else None
         basis = inbound.resolve(assessed) if assessed else inbound.stream
-        part = policy().part(_codes(stage.type))
+        part = policy().part(inbound.codes.pairs(stage.type))
         told.setdefault(basis, {}).update(_read(part, stage.summary))
     for basis, parts in told.items():
         yield StageDiagnosis(basis=basis, **parts)
 
 
-def _told(resource: Any) -> dict[str, str]:
+def _told(inbound: Inbound) -> dict[str, str]:
     """The parts of a stage that an Observation and its components state."""
     told: dict[str, str] = {}
+    resource = inbound.resource
     for item in (resource, *(() if resource.component is UNSET else resource.component)):
-        part = policy().part(_codes(item.code))
+        part = policy().part(inbound.codes.pairs(item.code))
         if part is None:
             continue
         if not absent(item.valueString):

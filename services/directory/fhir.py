@@ -11,7 +11,8 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, coding, reference, text
+from epicrisis.fhir.codes import NOTHING
+from epicrisis.fhir.values import absent, reference, text
 from schemas.common import Coding
 from services.directory.decider import RecordEntry, RetractEntry
 
@@ -36,8 +37,8 @@ def entry(inbound: Inbound) -> Sequence[To]:
         resource_id=inbound.resource_id,
         name=_name(resource, kind),
         active=_active(resource, kind),
-        specialties=_specialties(resource) if kind in ("PractitionerRole", "HealthcareService") else (),
-        languages=_languages(resource) if kind in ("Practitioner", "HealthcareService") else (),
+        specialties=_specialties(inbound) if kind in ("PractitionerRole", "HealthcareService") else (),
+        languages=_languages(inbound) if kind in ("Practitioner", "HealthcareService") else (),
         practitioner_id=_id(inbound, resource.practitioner) if kind == "PractitionerRole" else "",
         organization_id=_id(inbound, getattr(resource, organization)) if organization else "",
         resource=inbound.raw,
@@ -71,19 +72,19 @@ def _active(resource: Any, kind: str) -> bool:
     return resource.active is not False
 
 
-def _specialties(resource: Any) -> tuple[Coding, ...]:
-    concepts = () if resource.specialty is UNSET else resource.specialty
-    return tuple(_coding(concept) for concept in concepts)
+def _specialties(inbound: Inbound) -> tuple[Coding, ...]:
+    concepts = () if inbound.resource.specialty is UNSET else inbound.resource.specialty
+    return tuple(_coding(inbound, concept) for concept in concepts)
 
 
-def _coding(concept: Any) -> Coding:
-    system, code, display = coding(concept) or (None, None, text(concept))
-    return Coding(system=system or "", code=code or "", display=display or "")
+def _coding(inbound: Inbound, concept: Any) -> Coding:
+    fact = inbound.codes.concept(concept)
+    return Coding(display=text(concept) or "") if fact is NOTHING else Coding.of(fact)
 
 
-def _languages(resource: Any) -> tuple[str, ...]:
-    concepts = () if resource.communication is UNSET else resource.communication
-    codes = (found[1] for concept in concepts if (found := coding(concept)))
+def _languages(inbound: Inbound) -> tuple[str, ...]:
+    concepts = () if inbound.resource.communication is UNSET else inbound.resource.communication
+    codes = (inbound.codes.concept(concept).code for concept in concepts)
     return tuple(dict.fromkeys(code for code in codes if code))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, clinic_named, coding, moment, period, reference
+from epicrisis.fhir.values import absent, clinic_named, moment, period, reference
 from schemas.common import Coding
 from schemas.inpatient_oncology import EpisodeRecorded, TransferRequested
 from services.inpatient_oncology.decider import (
@@ -27,7 +27,7 @@ from services.inpatient_oncology.decider import (
     RequestTransfer,
     StartStage,
 )
-from services.inpatient_oncology.policy import Code, policy
+from services.inpatient_oncology.policy import policy
 
 _IN_HOUSE = ("arrived", "triaged", "in-progress", "onleave")
 _NOT_COMING = ("cancelled", "entered-in-error")
@@ -39,7 +39,7 @@ def encounter(inbound: Inbound) -> Sequence[To]:
     stream = inbound.stream
     if resource is None or inbound.method == "DELETE":
         return [To(stream=stream, command=EnterInError(), keeps=False)]  # if it was a stay; if not, `chart` has it
-    if resource.class_.code != "IMP" or not policy().is_oncology(_codes(resource.serviceType)):
+    if resource.class_.code != "IMP" or not policy().is_oncology(inbound.codes.pairs(resource.serviceType)):
         if resource.status == "entered-in-error":
             return [To(stream=stream, command=EnterInError(), keeps=False)]
         return ()
@@ -73,7 +73,7 @@ def _progress(
         if start is not None:  # without it nothing says that the patient ever came
             yield AdmitPatient(location_id=_location(inbound)[0]), start
         left = UNSET if absent(resource.hospitalization) else resource.hospitalization.dischargeDisposition
-        yield DischargePatient(disposition=Coding.of(coding(left))), end
+        yield DischargePatient(disposition=Coding.of(inbound.codes.concept(left))), end
     elif status == "cancelled":
         yield CancelTransfer(), _updated(resource)
     elif status == "entered-in-error":
@@ -86,7 +86,7 @@ def episode(inbound: Inbound) -> Sequence[To]:
     if resource is None or inbound.method == "DELETE":
         return [To(stream=inbound.stream, command=EnterInError(), keeps=False)]
     types = () if resource.type is UNSET else resource.type
-    if not policy().is_oncology(code for concept in types for code in _codes(concept)):
+    if not policy().is_oncology(code for concept in types for code in inbound.codes.pairs(concept)):
         return ()
     conditions = () if resource.diagnosis is UNSET else (d.condition for d in resource.diagnosis)
     recorded = EpisodeRecorded(
@@ -105,7 +105,7 @@ def task(inbound: Inbound) -> Sequence[To]:
     resource = inbound.resource
     if resource is None or inbound.method == "DELETE":
         return ()
-    kind = policy().stage(_codes(resource.code))
+    kind = policy().stage(inbound.codes.pairs(resource.code))
     focus = reference(resource.focus)
     stream = inbound.resolve(focus) if kind and focus else ""
     if kind is None or not stream.startswith("Encounter/"):
@@ -115,7 +115,7 @@ def task(inbound: Inbound) -> Sequence[To]:
     stage_id = inbound.resource_id
     commands = []
     if resource.status in ("in-progress", "completed", "failed"):
-        started = StartStage(stage_id=stage_id, kind=kind, code=Coding.of(coding(resource.code)))
+        started = StartStage(stage_id=stage_id, kind=kind, code=Coding.of(inbound.codes.concept(resource.code)))
         over = end if resource.status != "in-progress" else None
         commands.append(To(stream=stream, command=started, effective=start or over or changed, keeps=False))
     if resource.status in ("completed", "failed", "cancelled"):
@@ -168,14 +168,6 @@ def _location(inbound: Inbound) -> tuple[str, datetime | None]:
         return "", None
     place = next((p for p in places if p.status == "active"), places[-1])
     return _location_id(inbound, place), period(place.period)[0]
-
-
-def _codes(concept: Any) -> Iterator[Code]:
-    if absent(concept) or absent(concept.coding):
-        return
-    for item in concept.coding:
-        if not absent(item.system) and not absent(item.code):
-            yield item.system, item.code
 
 
 def _past(moment: datetime | None, inbound: Inbound) -> datetime | None:

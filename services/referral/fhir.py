@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To, operator_of
-from epicrisis.fhir.values import absent, clinic_named, coding, moment, reference, text
+from epicrisis.fhir.values import absent, clinic_named, moment, reference, text
 from schemas.common import Coding
 from services.referral.decider import (
     AcceptReferral,
@@ -111,7 +111,7 @@ def _request(inbound: Inbound, status: str) -> RequestReferral:
         by=inbound.clinic,
         from_clinic=clinic_named(resource.requester) or inbound.clinic,
         to_clinic=clinic_named(resource.performer[0]) if resource.performer is not UNSET else "",
-        purpose=Coding.of(coding(resource.code)),
+        purpose=Coding.of(inbound.codes.concept(resource.code)),
         text=text(resource.code) or "",
         priority="" if absent(resource.priority) else resource.priority,
         condition_id=condition.removeprefix("Condition/"),

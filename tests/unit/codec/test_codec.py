@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 import random
+from typing import Any
 from uuid import UUID
 
+import fastavro
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -21,9 +24,10 @@ from epicrisis.codec import (
     headers_of,
 )
 from epicrisis.codec.dictionaries import MAX_BODY
+from epicrisis.codec.layout import VERBATIM
 from epicrisis.codec.sealing import OVERHEAD, body_context, seal
 from epicrisis.errors import Poison, Refused, SealBroken, UnknownSchema
-from epicrisis.event import replace
+from epicrisis.event import event_type, event_version, replace
 from schemas.chart import ResourceRecorded
 from schemas.common import Coding
 from schemas.referral import ReferralAccepted
@@ -149,6 +153,34 @@ def test_a_body_moved_to_another_envelope_does_not_open(other: dict[str, object]
         CODEC.unseal(Sealed(msgspec.structs.replace(sealed.meta, **other), sealed.body), KEY)
 
 
+@pytest.mark.parametrize("cls", [c for c in CLASSES if event_version(c) > 1], ids=event_type)
+def test_a_body_of_any_older_release_is_read_as_the_newest(cls: type) -> None:
+    kind = CODEC.catalogue.kinds[event_type(cls)]
+
+    @settings(max_examples=10)
+    @given(objects(cls))
+    def check(body: Any) -> None:
+        plain = msgspec.to_builtins(body, builtin_types=(bytes,))
+        for version in range(1, kind.newest):
+            avro, meta = io.BytesIO(), meta_of(body, key=KEY.id, version=version)
+            fastavro.schemaless_writer(avro, kind.releases[version].compiled, plain)
+            frame = bytes([VERBATIM]) + CODEC.dictionaries.compress(avro.getvalue())
+            context = meta.id.bytes + meta.subject.bytes + body_context(version, meta.type)
+            read = CODEC.unseal(Sealed(meta, seal(frame, KEY, context)), KEY)
+            again = msgspec.to_builtins(read, builtin_types=(bytes,))
+            assert type(read) is cls
+            assert _without(again, "local") == _without(plain, "local")
+
+    check()
+
+
+def _without(plain: Any, name: str) -> Any:
+    """Data without what a later release added."""
+    if isinstance(plain, dict):
+        return {key: _without(value, name) for key, value in plain.items() if key != name}
+    return [_without(value, name) for value in plain] if isinstance(plain, list | tuple) else plain
+
+
 def test_an_unknown_type_or_version_is_an_unknown_schema_and_is_not_quoted() -> None:
     for other in ({"type": "chart.NeverHeardOf"}, {"version": 99}, {"type": "Müller, Anna\x1b[2J"}):
         with pytest.raises(UnknownSchema) as caught:
@@ -232,6 +264,6 @@ def test_the_headers_of_a_journal_row_are_those_of_its_event() -> None:
 
 def _frame(body: object) -> bytes:
     sealed = CODEC.open(CODEC.encode(meta_of(body), body, KEY))
-    context = meta_of(body).id.bytes + SUBJECT.bytes + body_context(1, sealed.meta.type)
+    context = meta_of(body).id.bytes + SUBJECT.bytes + body_context(sealed.meta.version, sealed.meta.type)
     assert len(sealed.body) > OVERHEAD
     return KEY.aead.decrypt(sealed.body[:12], sealed.body[12:], context)

@@ -19,13 +19,11 @@ def parsed(text: str) -> Any:
 def test_codes_and_texts() -> None:
     code = '{"coding":[{"system":"http://s","code":"1"},{"code":"2","display":"two"}]}'
     condition = parsed('{"resourceType":"Condition","subject":{"reference":"Patient/1"},"code":' + code + "}")
-    assert values.coding(condition.code) == ("http://s", "1", None)
     assert values.text(condition.code) == "two"
     assert values.reference(condition.subject) == "Patient/1"
     assert values.absent(condition.severity)
     assert not values.absent(condition.code)
     for nothing in (UNSET, None):
-        assert values.coding(nothing) is None
         assert values.text(nothing) is None
         assert values.reference(nothing) is None
         assert values.period(nothing) == (None, None)
@@ -34,9 +32,7 @@ def test_codes_and_texts() -> None:
 def test_a_text_comes_before_displays() -> None:
     basic = parsed('{"resourceType":"Basic","code":{"text":"t","coding":[{"display":"d"}]},"subject":{"display":"x"}}')
     assert values.text(basic.code) == "t"
-    assert values.coding(basic.code) == (None, None, "d")
     assert values.reference(basic.subject) is None
-    assert values.coding(parsed('{"resourceType":"Basic","code":{"text":"t"}}').code) is None
 
 
 def test_a_period_may_be_open() -> None:
