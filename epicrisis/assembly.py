@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -29,7 +28,7 @@ from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.quarantine import Quarantine
 from epicrisis.quarantine.store import PostgresStore as QuarantineStore
-from epicrisis.replay import Fact, facts
+from epicrisis.replay import ALL, Fact, When, facts
 from epicrisis.settings import Settings
 from epicrisis.worker import Decoder, Worker, journal_reader
 
@@ -135,13 +134,13 @@ def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:
     return journal_reader(settings, services())
 
 
-def history_of(settings: Settings, subject: UUID, as_of: datetime | None = None) -> list[Fact] | None:
+def history_of(settings: Settings, subject: UUID, when: When = ALL) -> list[Fact] | None:
     """A subject's history from the ledger, as the auditor reads it; None where the ledger does not know the subject."""
     database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
     with database.transaction() as cur:
         entries = history(cur, subject)
     database.close()
-    return list(facts(entries, codec(), key_store(settings, "auditor"), as_of)) if entries else None
+    return list(facts(entries, codec(), key_store(settings, "auditor"), when)) if entries else None
 
 
 def seldom_collect() -> None:

@@ -1,8 +1,12 @@
-"""Replay: one subject's history from the ledger, as it stood at a moment, through the same functions as live."""
+"""Replay: one subject's history from the ledger, as it stood at a moment, through the same functions as live.
+
+Every event has two times: when it was true (``effective``) and when it was recorded. `When` cuts a history on either.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +16,7 @@ from epicrisis.codec import Codec, KeyStore
 from epicrisis.errors import Poison, Refused
 from epicrisis.event import Meta, fields_of
 from epicrisis.ledger import Entry
-from epicrisis.projection import Projection, fold
+from epicrisis.projection import Key, Place, Projection, Table, apply, fold
 
 ERASED = "erased"
 """Its key is gone."""
@@ -28,12 +32,33 @@ class Fact:
     unreadable: str = ""
 
 
-def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, as_of: datetime | None = None) -> Iterator[Fact]:
-    """The events that were recorded up to ``as_of`` (all of them by default), in log order."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """Which part of a history: what was true by ``as_of``, as far as it had been recorded by ``known_at``."""
+
+    as_of: datetime | None = None
+    known_at: datetime | None = None
+
+    def covers(self, meta: Meta) -> bool:
+        """Whether this event is in it."""
+        true = self.as_of is None or meta.effective <= self.as_of
+        return true and (self.known_at is None or meta.recorded <= self.known_at)
+
+    def __str__(self) -> str:
+        said = [("true by", self.as_of), ("known at", self.known_at)]
+        return ", ".join(f"{word} {moment.isoformat()}" for word, moment in said if moment) or "all that is known"
+
+
+ALL = When()
+"""A whole history."""
+
+
+def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, when: When = ALL) -> Iterator[Fact]:
+    """The events of this part of the history, in log order."""
     opened = [(entry.n, codec.open(entry.value)) for entry in entries]
     found = keys.by_ids({sealed.meta.key for _, sealed in opened if sealed.meta.key is not None})
     for n, sealed in opened:
-        if as_of is not None and sealed.meta.recorded > as_of:
+        if not when.covers(sealed.meta):
             continue
         key = found.get(sealed.meta.key) if sealed.meta.key else None
         if key is None:
@@ -53,14 +78,15 @@ def through(projection: Projection, history: Iterable[Fact]) -> Mapping[str, lis
     Refused
         An event that these rows rest on cannot be read, though its key is there.
     """
-    return fold(projection, _readable(projection, history))
+    return fold(projection, ((fact.body, fact.meta) for fact in readable(projection, history)))
 
 
-def _readable(projection: Projection, history: Iterable[Fact]) -> Iterator[tuple[Any, Meta]]:
+def readable(projection: Projection, history: Iterable[Fact]) -> Iterator[Fact]:
+    """The events that a projection can be folded from; see `through`."""
     for fact in history:
         if fact.unreadable in ("", ERASED):
             if fact.body is not None:
-                yield fact.body, fact.meta
+                yield fact
         elif projection.touches(fact.meta.type):
             raise Refused(
                 f"event {fact.n} of this history ({fact.meta.type}) cannot be read: {fact.unreadable}. Without it the "
@@ -103,6 +129,61 @@ def summary(body: Any) -> str:
             if isinstance(text, str) and text and text not in said:
                 said.append(text)
     return " · ".join(said)
+
+
+Change = dict[str, Any]
+"""One column of one row that differs: ``table``, ``key``, ``change`` (added, removed, changed), ``column``, the values
+``before`` and ``after``."""
+
+
+def differences(
+    projection: Projection, before: Mapping[str, list[Any]], after: Mapping[str, list[Any]]
+) -> Iterator[Change]:
+    """What lies between two states of a projection's rows, as `through` gives them."""
+    for table in projection.tables.values():
+        old = {table.key_of(row): row for row in before[table.name]}
+        new = {table.key_of(row): row for row in after[table.name]}
+        for key in sorted({*old, *new}, key=repr):
+            yield from changes(table, key, old.get(key), new.get(key))
+
+
+def changes(table: Table, key: Key, old: Any, new: Any) -> Iterator[Change]:
+    """What one row differs in; None is a row that is not there."""
+    change = "added" if old is None else "removed" if new is None else "changed"
+    for column in table.columns:
+        values = getattr(old, column, None), getattr(new, column, None)
+        if column not in table.key and values[0] != values[1]:
+            named = dict(zip(table.key, key, strict=True))
+            yield {
+                "table": table.name,
+                "key": named,
+                "change": change,
+                "column": column,
+                "before": values[0],
+                "after": values[1],
+            }
+
+
+def explained(
+    projection: Projection, history: Iterable[Fact], wanted: Mapping[str, str] = types.MappingProxyType({})
+) -> Iterator[tuple[Fact, Change]]:
+    """Which event made which row what it is: every change of a row whose key has the ``wanted`` values, in log order.
+
+    Sums over subjects have no row of their own in one subject's history, and are left out.
+    """
+    rows: dict[Place, Any] = {}
+    tables = {table.name: table for table in projection.tables.values()}
+    for fact in readable(projection, history):
+        steps = [step for step in projection.plan(fact.body, fact.meta) if step.handler.evolve is not None]
+        places = list(dict.fromkeys((step.handler.table.name, key) for step in steps for key in step.keys))
+        before = [rows.get(place) for place in places]
+        apply(steps, fact.meta, rows, {})
+        for place, old in zip(places, before, strict=True):
+            table, key = tables[place[0]], place[1]
+            named = dict(zip(table.key, map(str, key), strict=True))
+            if all(named.get(column) == value for column, value in wanted.items()):
+                for change in changes(table, key, old, rows[place]):
+                    yield fact, change
 
 
 def subject_of(text: str) -> UUID:

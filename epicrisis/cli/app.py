@@ -21,6 +21,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.roles",
     "epicrisis.cli.importing",
     "epicrisis.cli.reading",
+    "epicrisis.cli.replaying",
     "epicrisis.cli.rebuild",
     "epicrisis.cli.schema",
     "epicrisis.cli.demo",

@@ -184,7 +184,7 @@ def _go_on(settings: Settings, keep: bool) -> None:
         f"epicrisis read clinic_patients --clinic {clinic}",
         "epicrisis read clinic_referrals --where status=accepted --format csv",
         f"epicrisis replay {patient}",
-        f"epicrisis replay {patient} --through cluster_oncology_pathway --as-of 2030-01-01T00:00:00Z --format json",
+        f"epicrisis replay {patient} --through cluster_oncology_pathway --known-at 2030-01-01T00:00:00Z --format json",
         "epicrisis parked list",
         "epicrisis import FILE-OR-FOLDER --operator yours --clinic yours/main",
         f"curl http://127.0.0.1:{roles.serve_port(settings) or 8080}/subjects",

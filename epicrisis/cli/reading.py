@@ -1,8 +1,7 @@
-"""`epicrisis read | replay | lag | parked`: look at read models, histories, and what is not there yet."""
+"""`epicrisis read | lag | parked`: look at read models, and at what is not there yet."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -14,7 +13,6 @@ parked = typer.Typer(help="Subjects set aside after a failure, and records that 
 app.add_typer(parked, name="parked")
 
 RECORD = ("partition", "offset", "key", "bytes", "reason", "since", "now")
-TIMELINE = ("n", "effective", "recorded", "clinic", "event", "what", "stream")
 
 
 @app.command(epilog="Example: epicrisis read clinic_referrals --clinic charite/onco --where status=accepted")
@@ -43,38 +41,6 @@ def read(
         limit=limit,
     )
     emit(rows, names, format, title=f"{projection}: {counted(len(rows), 'row')}")
-
-
-@app.command(epilog="Example: epicrisis replay Patient/0192f… --as-of 2026-03-01T00:00:00Z --through clinic_patients")
-def replay(
-    patient: Annotated[str, typer.Argument(help="The patient's id in the cluster.")],
-    as_of: Annotated[str | None, typer.Option(help="Only what had been recorded by then (FHIR dateTime).")] = None,
-    through: Annotated[str | None, typer.Option(help="Show this projection's rows instead of the timeline.")] = None,
-    format: FormatOption = Format.TABLE,
-) -> None:
-    """Show a patient's history from the ledger, as of any moment."""
-    from epicrisis import replay as history
-    from epicrisis.assembly import history_of
-    from epicrisis.errors import Refused
-    from epicrisis.event import fields_of
-    from epicrisis.found import projection as find
-    from epicrisis.settings import Settings
-
-    settings = Settings.read()
-    try:
-        subject = history.subject_of(patient)
-        moment = None if as_of is None else _moment(as_of)
-    except ValueError:
-        raise Refused("name the patient by its cluster id (a UUID), and the moment as 2026-03-01T12:00:00Z") from None
-    known = history_of(settings, subject, moment)
-    if known is None:
-        raise Refused("the ledger knows no such patient: `epicrisis read clinic_patients` lists them")
-    if through is None:
-        emit(history.timeline(known), TIMELINE, format, title=f"{patient}: as of {as_of or 'now'}")
-        return
-    for table, rows in history.through(find(through), known).items():
-        columns = fields_of(type(rows[0])) if rows else ()
-        emit([{c: getattr(r, c) for c in columns} for r in rows], columns, format, title=table)
 
 
 @app.command(epilog="Example: epicrisis import first.json && epicrisis lag --wait 30")
@@ -106,11 +72,6 @@ def lag(
         emit(rows, ("from", "to", "name", "behind", "unit"), format)
     finally:
         behind.close()
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @parked.command("list", epilog="Example: epicrisis parked list --format ndjson")

@@ -99,6 +99,8 @@ def test_publish_your_first_data_then_look_at_it(shell: Shell) -> None:
     assert seen.count("Muster") >= 3  # the roster, the timeline, the roster as of then
     assert "Breast cancer" in seen
     assert "diagnosis.DiagnosisRecorded" in seen
+    assert "added" in seen  # the difference
+    assert "suspected_at" in seen  # the explanation
     assert "0 parked" in seen
 
 

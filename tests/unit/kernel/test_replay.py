@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -9,10 +11,10 @@ import pytest
 from epicrisis.assembly import codec
 from epicrisis.codec import MemoryKeyStore
 from epicrisis.errors import Refused
-from epicrisis.event import replace
+from epicrisis.event import Meta, replace
 from epicrisis.found import projections
 from epicrisis.ledger import Entry
-from epicrisis.replay import facts, through, timeline
+from epicrisis.replay import Fact, When, differences, explained, facts, through, timeline
 from tests.kernel_support import START, MemoryLog, note
 
 CHART = projections()["cluster_chart"]
@@ -47,3 +49,65 @@ def test_an_erased_history_has_no_rows_and_no_words() -> None:
     gone = MemoryKeyStore()
     assert {line["what"] for line in timeline(facts(entries, codec(), gone))} == {"(erased)"}
     assert not any(through(CHART, facts(entries, codec(), gone)).values())
+
+
+def amended() -> list[Fact]:
+    """A resource in three versions, a day apart; the second was true a year before it was recorded. And another."""
+    keys, subject, first, second = MemoryKeyStore(), uuid4(), uuid4(), uuid4()
+    log = MemoryLog(keys)
+    values = [log.add(subject, replace(note(), resource_id=str(first), status=s)).value or b"" for s in "abc"]
+    values.append(log.add(subject, replace(note(), resource_id=str(second))).value or b"")
+    found = list(facts([Entry(n, "chart", n, START, b"", value) for n, value in enumerate(values, 1)], codec(), keys))
+    return [dataclasses.replace(fact, meta=moved(fact.meta, n)) for n, fact in enumerate(found)]
+
+
+def moved(meta: Meta, days: int) -> Meta:
+    recorded = START + timedelta(days=days)
+    return replace(meta, recorded=recorded, effective=recorded - timedelta(days=365 if days == 1 else 0))
+
+
+def test_a_history_is_cut_by_either_time() -> None:
+    day = START + timedelta(days=1)
+    history = amended()
+    assert [f.n for f in history if When(known_at=day).covers(f.meta)] == [1, 2]
+    assert [f.n for f in history if When(as_of=START - timedelta(days=1)).covers(f.meta)] == [2]
+    assert [f.n for f in history if When(as_of=START, known_at=START).covers(f.meta)] == [1]
+    assert str(When(as_of=START, known_at=day)) == f"true by {START.isoformat()}, known at {day.isoformat()}"
+    assert str(When()) == "all that is known"
+
+
+def test_the_difference_between_two_moments_is_told_by_column() -> None:
+    history = amended()
+    changes = list(differences(CHART, through(CHART, history[:1]), through(CHART, history)))
+    told = {(c["change"], c["column"]): (c["before"], c["after"]) for c in changes}
+    assert told["changed", "status"] == ("a", "c")
+    assert told["changed", "version"] == (1, 3)
+    assert told["added", "status"][0] is None
+    assert {c["change"] for c in differences(CHART, through(CHART, history), through(CHART, history[:1]))} == {
+        "changed",
+        "removed",
+    }
+    assert not list(differences(CHART, through(CHART, history), through(CHART, history)))
+
+
+def test_a_row_is_explained_by_the_events_that_made_it() -> None:
+    history = amended()
+    wanted = {"resource_id": history[0].body.resource_id}
+    told = list(explained(CHART, history, wanted))
+    assert [(f.n, c["before"], c["after"]) for f, c in told if c["column"] == "status"] == [
+        (1, None, "a"),
+        (2, "a", "b"),
+        (3, "b", "c"),
+    ]
+    assert {f.n for f, _ in explained(CHART, history)} == {1, 2, 3, 4}
+    assert not list(explained(CHART, history, {"resource_id": "another"}))
+
+
+def test_what_is_explained_adds_up_to_the_row() -> None:
+    history = amended()
+    for row in through(CHART, history)["cluster_chart"]:
+        made = {}
+        for _, change in explained(CHART, history, {"resource_id": str(row.resource_id)}):
+            made[change["column"]] = change["after"]
+        assert made == {c: getattr(row, c) for c in made}
+        assert {"status", "version", "seqs"} <= set(made)
