@@ -6,9 +6,11 @@
     ├── Unreachable                a server does not answer
     ├── Refused                    the input was understood, and may not be
     │   ├── VersionMismatch        the resource is at another version than its sender expected
+    │   ├── Foreign                it is another operator's, and was not shared
     │   └── Malformed              the input could not be understood
     │       ├── TooLarge           it is larger than what is accepted
     │       └── Unresolved         it refers to something that is not known (yet)
+    │           └── NotHere        what is to be changed is not known
     ├── Conflict                   somebody else appended first
     │   └── TooManyConflicts       … again and again
     ├── Poison                     a record that can never be applied
@@ -55,6 +57,10 @@ class VersionMismatch(Refused):
     """The resource is at another version than the one that was to be changed: read it again, then change that."""
 
 
+class Foreign(Refused):
+    """This belongs to another operator: it must be shared (by a referral, a transfer) first."""
+
+
 class Malformed(Refused):
     """The input could not be understood: correct the file at the place named and send it again.
 
@@ -74,6 +80,10 @@ class TooLarge(Malformed):
 
 class Unresolved(Malformed):
     """A reference leads to something that is not known here (yet): send that first."""
+
+
+class NotHere(Unresolved):
+    """There is nothing of this type and id."""
 
 
 class Conflict(EpicrisisError):

@@ -23,7 +23,7 @@ FIELDS = frozenset(
         "event level timestamp logger role pid "
         "service projection version worker slice slices topic partition partitions offset next_offset group "
         "subject seq pos stream event_id event_type schema message_id correlation "
-        "operator clinic door resource_type "
+        "operator clinic door client request_id resource_type "
         "count batch bytes seconds milliseconds attempt epoch lag queue limit "
         "reason error message status method route port database table path where"
     ).split()

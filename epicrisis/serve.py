@@ -8,11 +8,13 @@ from collections.abc import Collection
 import psycopg
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from epicrisis import logging
 from epicrisis.assembly import codec, intake
 from epicrisis.database import Database
 from epicrisis.doors import health, registry
+from epicrisis.doors.fhir_http import assembled as fhir_http
 from epicrisis.errors import EpicrisisError
 from epicrisis.found import services
 from epicrisis.relay import Relay
@@ -23,10 +25,16 @@ RECOVER_SECONDS = 5.0
 log = logging.get(__name__)
 
 
-def app(settings: Settings) -> Starlette:
-    """The HTTP application."""
+def app(settings: Settings, base: str) -> Starlette:
+    """The HTTP application; ``base`` is the address of FHIR over HTTP. What no other route answers, that answers."""
     databases = {name: Database(settings.dsn_for(name, name), size=1, name=name) for name in services()}
-    return Starlette(routes=[*registry.routes(codec().catalogue, settings.topic()), *health.routes(databases)])
+    return Starlette(
+        routes=[
+            *registry.routes(codec().catalogue, settings.topic()),
+            *health.routes(databases),
+            Mount("", fhir_http.application(settings, base=base)),
+        ]
+    )
 
 
 class Recovery(threading.Thread):
@@ -60,7 +68,8 @@ def run(settings: Settings, *, host: str, port: int, relayed: Collection[str] = 
         relay.start()
     recovery.start()
     try:
-        uvicorn.Server(uvicorn.Config(app(settings), host=host, port=port, log_config=None, access_log=False)).run()
+        served = app(settings, fhir_http.base_of(settings, host, port))
+        uvicorn.Server(uvicorn.Config(served, host=host, port=port, log_config=None, access_log=False)).run()
     finally:
         recovery.stop()
         if relay is not None:

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     """The prefix of every topic, database, role and group, so that installations can share servers."""
     operators: Path | None = None
     """The folder with a folder per operator; `operators` in the state folder if not given."""
+    http_url: str | None = None
+    """The address of FHIR over HTTP as clients know it, where a proxy stands before it: they sign it into their
+    assertions. `https://fhir.example.org/fhir`."""
     partitions: int = 16
     """Partitions of the event topic. Divides 1,024, so that a slice never spans two of them."""
 

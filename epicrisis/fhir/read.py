@@ -72,6 +72,11 @@ class Body:
             if len(self._parts) > self._cap:
                 raise self._too_large()
 
+    @property
+    def size(self) -> int:
+        """How many bytes are held."""
+        return len(self._parts)
+
     def whole(self) -> bytes:
         """All of it. Raises `Malformed` where the gzip was cut off."""
         if self._unzip is not None:

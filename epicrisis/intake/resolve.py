@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from epicrisis.codec.layout import Unindented
-from epicrisis.errors import Malformed, Refused, Unresolved
+from epicrisis.errors import Foreign, Malformed, NotHere, Refused, Unresolved
 from epicrisis.fhir.gate import Checked, Entry
 from epicrisis.fhir.references import VALUES, cut, text_of, written
 from epicrisis.fhir.values import absent
@@ -346,7 +346,7 @@ class Resolver:
         """Of a deletion, which has no resource: the subject whose stream it is."""
         found = self._journals.stream(item.resource_type, item.reference)
         if found is None:
-            raise Malformed(f"there is no such {item.resource_type} to delete", f"{self._place}.request.url")
+            raise NotHere(f"there is no such {item.resource_type} to delete", f"{self._place}.request.url")
         return found
 
     def _check_membership(self, items: list[Item]) -> None:
@@ -357,7 +357,7 @@ class Resolver:
         self._journals.ask(subjects=others)
         for subject, index in others.items():
             if self._operator not in self._journals.operators(subject):
-                raise Refused(
+                raise Foreign(
                     f"{self.where(index)}: this patient belongs to another operator: a referral or transfer to one of "
                     "your clinics must come first"
                 )

@@ -40,6 +40,11 @@ DROP POLICY IF EXISTS audits ON quarantine.message;
 CREATE POLICY audits ON quarantine.message FOR SELECT TO {auditor} USING (true);
 """
 
+SMART = """
+GRANT USAGE ON SCHEMA smart TO {intake};
+GRANT SELECT, INSERT, DELETE ON smart.assertion TO {intake};
+"""
+
 KEYS = """
 GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder};
 GRANT SELECT, INSERT ON keys.data_key TO {intake};

@@ -54,7 +54,8 @@ def provision(settings: Settings) -> list[str]:
                 )
     for name in services():
         _apply(settings, name, ["epicrisis.journal"], grants.JOURNAL, service=name)
-    _apply(settings, "intake", ["epicrisis.intake", "epicrisis.quarantine"], grants.INTAKE + grants.QUARANTINE)
+    own = ["epicrisis.intake", "epicrisis.quarantine", "epicrisis.doors.fhir_http"]
+    _apply(settings, "intake", own, grants.INTAKE + grants.QUARANTINE + grants.SMART)
     _apply(settings, "keys", ["epicrisis.codec"], grants.KEYS)
     _remember_wrapping_key(settings)
     _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER)

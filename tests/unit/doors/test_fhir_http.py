@@ -1,0 +1,217 @@
+"""The frame of FHIR over HTTP: who may, what is accepted, and that every error is an OperationOutcome."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from starlette.testclient import TestClient
+
+from epicrisis import errors
+from epicrisis.doors.fhir_http.answers import Answer, refusal, told
+from epicrisis.doors.fhir_http.app import Call, Door, Interaction
+from epicrisis.doors.fhir_http.caller import Caller, Scope, granted, scopes
+from epicrisis.doors.fhir_http.limits import Allowance, Room
+from epicrisis.fhir.limits import Limits
+
+CALLER = Caller(client="c", operator="charite", clinic="charite/gyn", scopes=scopes("system/Observation.rs"))
+
+
+def echo(call: Call) -> Answer:
+    return Answer(body=json.dumps({"body": call.body.decode(), "query": call.query}).encode() + b" " * 2000)
+
+
+def fails(_: Call) -> Answer:
+    raise ZeroDivisionError("secret")
+
+
+def who(authorization: str) -> Caller:
+    if authorization != "Bearer good":
+        raise told(401, "login", "no", headers={"WWW-Authenticate": "Bearer"})
+    return CALLER
+
+
+INTERACTIONS = [
+    Interaction(method="GET", path="/{type}/{id}", handler=echo, letter="r"),
+    Interaction(method="PUT", path="/{type}/{id}", handler=echo, letter="u", body="fhir"),
+    Interaction(method="POST", path="/{type}/_search", handler=echo, letter="s", body="form"),
+    Interaction(method="POST", path="/", handler=echo, body="fhir"),
+    Interaction(method="GET", path="/fails", handler=fails),
+    Interaction(method="GET", path="/open", handler=echo, open=True),
+]
+
+
+def door(**more: Any) -> TestClient:
+    made = Door(base="http://here/fhir", interactions=INTERACTIONS, who=who, **more)
+    return TestClient(made.app(), headers={"Authorization": "Bearer good"}, raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with door(limits=Limits(bundle=10_000)) as made:
+        yield made
+
+
+JSON = {"Content-Type": "application/fhir+json"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "code"),
+    [
+        (lambda c: c.get("/fhir/Observation/1", headers={"Authorization": ""}), 401, "login"),
+        (lambda c: c.get("/fhir/Observation/1", headers={"Authorization": "Bearer bad"}), 401, "login"),
+        (lambda c: c.get("/fhir/Patient/1"), 403, "forbidden"),
+        (lambda c: c.put("/fhir/Observation/1", content="{}", headers=JSON), 403, "forbidden"),
+        (lambda c: c.get("/fhir/Banana/1"), 404, "not-supported"),
+        (lambda c: c.get("/fhir/HumanName/1"), 404, "not-supported"),
+        (lambda c: c.get("/nowhere"), 404, "not-found"),
+        (lambda c: c.get("/fhir/Observation/1/2/3"), 404, "not-found"),
+        (lambda c: c.patch("/fhir/Observation/1"), 405, "not-supported"),
+        (lambda c: c.get("/fhir/Observation/1", headers={"Accept": "application/fhir+xml"}), 406, "not-supported"),
+        (lambda c: c.get("/fhir/Observation/1?_format=xml"), 406, "not-supported"),
+        (lambda c: c.post("/fhir", content=b"x" * 10_001, headers=JSON), 413, "too-long"),
+        (lambda c: c.post("/fhir", content=gzip.compress(b"x" * 10_001), headers=JSON | GZIP), 413, "too-long"),
+        (lambda c: c.post("/fhir", content=b"no gzip", headers=JSON | GZIP), 400, "structure"),
+        (lambda c: c.post("/fhir", content=gzip.compress(b"x" * 99)[:-9], headers=JSON | GZIP), 400, "structure"),
+        (lambda c: c.post("/fhir", content=b"x", headers=JSON | {"Content-Encoding": "br"}), 415, "not-supported"),
+        (lambda c: c.post("/fhir", content=b"x", headers={"Content-Type": "text/plain"}), 415, "not-supported"),
+        (lambda c: c.post("/fhir", content=b"x", headers={"Content-Type": JSON_LATIN}), 415, "not-supported"),
+        (lambda c: c.post("/fhir/Observation/_search", content=b"{}", headers=JSON), 415, "not-supported"),
+        (lambda c: c.get("/fhir/fails"), 500, "exception"),
+    ],
+)
+def test_every_error_is_an_operation_outcome(
+    client: TestClient, ask: Callable[[TestClient], Any], status: int, code: str
+) -> None:
+    answer = ask(client)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/fhir+json; charset=utf-8"
+    assert len(answer.headers["x-request-id"]) == 32
+    said = answer.json()
+    assert said["resourceType"] == "OperationOutcome"
+    assert [issue["code"] for issue in said["issue"]] == [code]
+    assert "secret" not in answer.text
+
+
+GZIP = {"Content-Encoding": "gzip"}
+JSON_LATIN = "application/fhir+json; charset=latin-1"
+
+
+def test_a_401_says_how_to_come_in(client: TestClient) -> None:
+    assert client.get("/fhir/Observation/1", headers={"Authorization": ""}).headers["www-authenticate"] == "Bearer"
+    assert client.get("/fhir/open", headers={"Authorization": ""}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/fhir", "/fhir/"])
+def test_what_is_sent_arrives_unzipped_and_comes_back_zipped(client: TestClient, path: str) -> None:
+    answer = client.post(f"{path}?a=1&a=", content=gzip.compress(b"{}"), headers=JSON | GZIP)
+    assert answer.json() == {"body": "{}", "query": [["a", "1"], ["a", ""]]}
+    assert answer.headers["content-encoding"] == "gzip"
+    plain = client.post(path, content=b"{}", headers=JSON | {"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "application/fhir+json"),
+        ("application/json", "application/json"),
+        ("text/html, application/json;q=0.9", "application/json"),
+        ("application/fhir+json; fhirVersion=4.0", "application/fhir+json"),
+    ],
+)
+def test_json_is_called_as_the_client_calls_it(client: TestClient, accept: str, expected: str) -> None:
+    answer = client.get("/fhir/Observation/1", headers={"Accept": accept})
+    assert answer.headers["content-type"] == f"{expected}; charset=utf-8"
+    assert client.get("/fhir/Observation/1?_format=json", headers={"Accept": "text/xml"}).status_code == 200
+
+
+def test_one_client_may_have_so_many_requests_open_and_all_together_too() -> None:
+    inside, go_on = threading.Semaphore(0), threading.Event()
+
+    def waits(_: Call) -> Answer:
+        inside.release()
+        assert go_on.wait(30)
+        return Answer()
+
+    waiting = [Interaction(method="GET", path="/waits", handler=waits)]
+
+    def ask(allowance: Allowance) -> Any:
+        inside.__init__(0)  # type: ignore[misc]
+        go_on.clear()
+        made = Door(base="", interactions=waiting, who=who, room=Room(allowance))
+        with TestClient(made.app(), headers={"Authorization": "Bearer good"}) as client:
+            held = threading.Thread(target=lambda: client.get("/fhir/waits"))
+            held.start()
+            assert inside.acquire(timeout=30)
+            refused = client.get("/fhir/waits")
+            go_on.set()
+            held.join()
+            assert client.get("/fhir/waits").status_code == 200, "the place is free again"
+        return refused
+
+    for allowance, status in ((Allowance(client=1), 429), (Allowance(all=1), 503)):
+        refused = ask(allowance)
+        assert (refused.status_code, refused.headers["retry-after"]) == (status, "1")
+        assert refused.json()["issue"][0]["code"] == "throttled"
+
+
+def test_what_would_not_fit_into_memory_is_refused_while_it_comes() -> None:
+    room = Room(Allowance(memory=100_000))
+    with door(room=room) as client:
+        full = client.post("/fhir", content=b"x" * 100_001, headers=JSON)
+        assert (full.status_code, full.headers["retry-after"]) == (503, "1")
+        assert client.post("/fhir", content=b"x" * 99_999, headers=JSON).status_code == 200
+        assert client.post("/fhir", content=b"x" * 99_999, headers=JSON).status_code == 200, "it was given back"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.TooLarge("t", rule="too-large"), 413),
+        (errors.Malformed("t", "Patient.name", rule="unknown"), 400),
+        (errors.Malformed("t"), 422),
+        (errors.Unresolved("t"), 422),
+        (errors.NotHere("t"), 404),
+        (errors.Foreign("t"), 403),
+        (errors.Refused("t"), 422),
+        (errors.VersionMismatch("t"), 412),
+        (errors.TooManyConflicts("t"), 409),
+        (errors.Unreachable("t"), 503),
+        (psycopg.OperationalError("t"), 503),
+        (ValueError("t"), 500),
+    ],
+)
+def test_every_error_has_its_status(error: Exception, status: int) -> None:
+    answer = refusal(error)
+    assert answer.status == status
+    assert ("Retry-After" in answer.headers) == (status in (409, 503))
+
+
+def test_scopes_allow_what_they_say() -> None:
+    both = scopes("system/Observation.cr system/Patient.read user/*.cruds system/*.sdurc")
+    assert both == (Scope("Observation", "cr"), Scope("Patient", "rs"))
+    caller = Caller(client="c", operator="o", clinic="o/c", scopes=both)
+    assert caller.may("Observation", "c")
+    assert not caller.may("Observation", "u")
+    assert not caller.may("Condition", "r")
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed", "expected"),
+    [
+        ("system/*.cruds", "system/Observation.rs", "system/Observation.rs"),
+        ("system/Observation.cruds", "system/*.rs", "system/Observation.rs"),
+        ("system/*.write", "system/*.cruds", "system/*.cud"),
+        ("system/Patient.c", "system/Patient.rs", ""),
+        ("system/Patient.c", "system/Observation.c", ""),
+        ("system/*.*", "system/Patient.rs system/Patient.rs", "system/Patient.rs"),
+    ],
+)
+def test_granted_is_what_is_asked_for_and_allowed(asked: str, allowed: str, expected: str) -> None:
+    assert " ".join(map(str, granted(scopes(asked), scopes(allowed)))) == expected
