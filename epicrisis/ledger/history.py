@@ -15,7 +15,9 @@ _SQL = queries("epicrisis.ledger")
 
 
 class Entry(NamedTuple):
-    """An archived event: ``n`` counts the subject's events over all services, ``seq`` within one."""
+    """An archived event: ``n`` counts the subject's events over all services, ``seq`` within one; ``leaf`` is its index
+    among the entries of its partition.
+    """
 
     n: int
     source: str
@@ -23,6 +25,7 @@ class Entry(NamedTuple):
     recorded: datetime
     link: bytes
     value: bytes
+    leaf: int | None = None
 
 
 def history(cur: psycopg.Cursor[Any], subject: UUID) -> list[Entry]:

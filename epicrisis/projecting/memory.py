@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from epicrisis.audit.chain import ENTRY
 from epicrisis.event import replace
 from epicrisis.locks import Locks
 from epicrisis.projecting.store import Archived, Held, Move, Parked, Who
@@ -191,6 +192,15 @@ class MemoryTransaction:
     def chains(self, subjects: Collection[UUID]) -> dict[UUID, tuple[int, bytes]]:
         found = {subject: self._row(("chain", subject)) for subject in subjects}
         return {subject: chain for subject, chain in found.items() if chain is not None}
+
+    def grow(self, entries: Mapping[int, bytes]) -> dict[int, int]:
+        first = {}
+        for partition, some in entries.items():
+            first[partition] = size = self._row(("tree", partition)) or 0
+            self.written["tree", partition] = size + len(some) // ENTRY
+            self.written["entries", partition, size] = some
+            self.inserted.add(("entries", partition, size))
+        return first
 
     def archive(self, events: Sequence[Archived], chains: Mapping[UUID, tuple[int, bytes]]) -> None:
         for event in events:

@@ -18,7 +18,7 @@ from epicrisis.sql import queries
 
 _SQL = queries("epicrisis.projecting")
 _LEDGER = queries("epicrisis.ledger")
-_COLUMNS = ["int8", "int8", "timestamptz", "uuid", "int2", "text", "bytea", "bytea"]
+_COLUMNS = ["int8", "int8", "timestamptz", "uuid", "int2", "text", "bytea", "bytea", "int8"]
 
 Tables = dict[str, dict[str, TableStore]]
 
@@ -135,6 +135,10 @@ class PostgresTransaction:
     def chains(self, subjects: Collection[UUID]) -> dict[UUID, tuple[int, bytes]]:
         self.cur.execute(_LEDGER["heads"], {"subjects": list(subjects)})
         return {subject: (n, link) for subject, n, link in self.cur}
+
+    def grow(self, entries: Mapping[int, bytes]) -> dict[int, int]:
+        self.cur.execute(_LEDGER["grow"], {"partitions": list(entries), "entries": list(entries.values())})
+        return dict(self.cur.fetchall())
 
     def archive(self, events: Sequence[Archived], chains: Mapping[UUID, tuple[int, bytes]]) -> None:
         with self.cur.copy(_LEDGER["copy_events"]) as copy:

@@ -42,7 +42,7 @@ class Parked(NamedTuple):
 
 
 class Archived(NamedTuple):
-    """An event of the ledger: ``n`` counts the subject's events over all services."""
+    """An event of the ledger: ``n`` counts the subject's events over all services, ``leaf`` those of its partition."""
 
     seq: int
     n: int
@@ -52,6 +52,7 @@ class Archived(NamedTuple):
     source: str
     link: bytes
     value: bytes
+    leaf: int
 
 
 class Transaction(Protocol):
@@ -135,6 +136,10 @@ class Transaction(Protocol):
 
     def chains(self, subjects: Collection[UUID]) -> dict[UUID, tuple[int, bytes]]:
         """Where the chains of these subjects stand: their ``n`` and their last link."""
+        ...
+
+    def grow(self, entries: Mapping[int, bytes]) -> dict[int, int]:
+        """Add entries (see `entry_of`) to these partitions' trees; the index of the first one of each."""
         ...
 
     def archive(self, events: Sequence[Archived], chains: Mapping[UUID, tuple[int, bytes]]) -> None:

@@ -57,14 +57,14 @@ CLUSTER = """
 GRANT USAGE ON SCHEMA ledger, projection TO {worker}, {auditor};
 GRANT USAGE ON SCHEMA read TO {worker}, {auditor}, {reader};
 GRANT USAGE ON SCHEMA projection TO {reader};
-GRANT SELECT, INSERT ON ledger.event TO {worker};
-GRANT SELECT, INSERT, UPDATE ON ledger.subject TO {worker};
+GRANT SELECT, INSERT ON ledger.event, ledger.entries TO {worker};
+GRANT SELECT, INSERT, UPDATE ON ledger.subject, ledger.tree TO {worker};
 GRANT SELECT, INSERT, UPDATE ON projection.offset, projection.position TO {worker};
 GRANT SELECT, INSERT, UPDATE, DELETE ON projection.parked TO {worker};
 GRANT SELECT, INSERT, DELETE ON projection.poison TO {worker};
 GRANT TEMPORARY ON DATABASE {database} TO {worker};
-GRANT SELECT ON ledger.event, ledger.subject, projection.offset, projection.position, projection.parked,
-    projection.poison TO {auditor};
+GRANT SELECT ON ledger.event, ledger.subject, ledger.entries, ledger.tree, projection.offset, projection.position,
+    projection.parked, projection.poison TO {auditor};
 GRANT SELECT (consumer, subject) ON projection.parked TO {reader};
 GRANT SELECT ON projection.generation, projection.part TO {worker}, {auditor};
 GRANT CREATE, TEMPORARY ON DATABASE {database} TO {rebuilder};

@@ -146,7 +146,7 @@ def test_a_counter_is_the_sum_of_its_shards(cluster: Settings) -> None:
 
 def test_an_event_is_archived_once(case: Case) -> None:
     subject, now = uuid4(), datetime(2026, 3, 1, tzinfo=UTC)
-    event = Archived(1, 1, now, subject, slice_of(subject), "chart", b"link", b"value")
+    event = Archived(1, 1, now, subject, slice_of(subject), "chart", b"link", b"value", 0)
     with case.store.transaction() as at:
         assert at.chains([subject]) == {}
         at.archive([event], {subject: (1, b"link")})
@@ -156,6 +156,18 @@ def test_an_event_is_archived_once(case: Case) -> None:
         at.archive([event], {subject: (2, b"other")})
     with case.store.transaction() as at:
         assert at.chains([subject]) == {subject: (1, b"link")}
+
+
+def test_entries_are_added_behind_those_of_their_partition(case: Case) -> None:
+    one, two = bytes(56), bytes(112)
+    with case.store.transaction() as at:
+        assert at.grow({5001: one, 5002: two}) == {5001: 0, 5002: 0}
+        assert at.grow({5002: one}) == {5002: 2}
+    with suppress(LookupError), case.store.transaction() as at:
+        at.grow({5001: two})
+        raise LookupError
+    with case.store.transaction() as at:
+        assert at.grow({5001: one, 5002: one}) == {5001: 1, 5002: 3}
 
 
 # The relay's side of a journal

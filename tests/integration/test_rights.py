@@ -84,8 +84,11 @@ def test_nobody_may_change_or_remove_an_event(cluster: Settings, service: str) -
 
 
 def test_nobody_may_change_or_remove_what_the_ledger_archived(cluster: Settings) -> None:
-    found = {place: some for place, some in rights(cluster, "cluster").items() if place[1].startswith("ledger.event")}
+    kept = ("ledger.event", "ledger.entries")
+    found = {place: some for place, some in rights(cluster, "cluster").items() if place[1].startswith(kept)}
     assert found == {
+        ("worker", "ledger.entries"): {"SELECT", "INSERT"},
+        ("auditor", "ledger.entries"): {"SELECT"},
         ("worker", "ledger.event"): {"SELECT", "INSERT"},
         ("auditor", "ledger.event"): {"SELECT"},
         ("rebuilder", "ledger.event"): {"SELECT"},

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from epicrisis.audit.chain import first_link, next_link
+from epicrisis.audit.chain import ENTRY, entry_of, first_link, next_link
 from epicrisis.event import Meta
 from epicrisis.intake import Receipt
 from epicrisis.journal import Append
@@ -161,10 +161,23 @@ class Truth:
         archived = {name[1:]: row for name, row in store.rows.items() if name[0] == "event"}
         journalled = {(subject, source, seq) for source, subject, seq in self.values}
         must(archived.keys() == journalled, f"the ledger differs from the journals: {archived.keys() ^ journalled}")
+        self._entered(archived.values(), store)
         ledger: dict[UUID, list[Archived]] = {}
         for event in sorted(archived.values(), key=lambda e: e.n):
             ledger.setdefault(event.subject, []).append(event)
         return ledger
+
+    def _entered(self, events: Collection[Archived], store: Store) -> None:
+        """The entries of the partitions' trees are those of the archived events, each at its place."""
+        trees: dict[int, bytes] = {}
+        for (_, partition, first), entries in sorted((n, row) for n, row in store.rows.items() if n[0] == "entries"):
+            tree = trees.setdefault(partition, b"")
+            must(len(tree) == first * ENTRY, f"partition {partition}: {first} entries are said to be before this one")
+            trees[partition] = tree + entries
+        expected = {(event.leaf, entry_of(event.subject, event.n, event.link)) for event in events}
+        found = [(at // ENTRY, tree[at : at + ENTRY]) for tree in trees.values() for at in range(0, len(tree), ENTRY)]
+        must(len(found) == len(events), f"{len(events)} events, {len(found)} entries in the trees")
+        must(set(found) == expected, "the entries in the trees are not those of the events")
 
     def _folded(self, projection: Projection, ledger: Mapping[UUID, Sequence[Archived]], store: Store) -> None:
         expected: dict[str, set[Any]] = {}

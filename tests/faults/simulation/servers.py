@@ -144,6 +144,10 @@ class Transaction(MemoryTransaction):
         if any(self._refuses(row) for some in rows.values() for row in some.values()):
             raise psycopg.DataError("a row cannot be written")
 
+    def grow(self, entries: Mapping[int, bytes]) -> dict[int, int]:
+        self.session.turn("grow")
+        return super().grow(entries)
+
     def archive(self, events: Sequence[Archived], chains: Mapping[UUID, tuple[int, bytes]]) -> None:
         self.session.turn("archive")
         super().archive(events, chains)
