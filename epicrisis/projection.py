@@ -84,10 +84,26 @@ class Projection:
 
     Raise the version whenever rows would come out differently: `epicrisis rebuild` fills the new one beside the old.
     ``schema`` is the PostgreSQL schema of its tables, and the name of the consumer that fills them.
+
+    ``resources``: its functions read the FHIR resources in the events, not only their facts.
+    ``roster``: its first table says which subjects a clinic sees. ``by_roster``: the role ``door``, which reads for a
+    clinic from outside, sees those subjects' rows by views that end in ``_seen``; and all rows for which the SQL
+    condition ``to_all`` holds.
     """
 
-    def __init__(self, *, name: str, version: int, scope: Scope) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: int,
+        scope: Scope,
+        resources: bool = False,
+        roster: bool = False,
+        by_roster: bool = False,
+        to_all: str = "false",
+    ) -> None:
         self.name, self.version, self.scope = name, version, scope
+        self.resources, self.roster, self.by_roster, self.to_all = resources, roster, by_roster, to_all
         self.tables: dict[type[Any], Table] = {}
         self.handlers: dict[str, list[Handler]] = {}
         self.exempt: dict[int, frozenset[str]] = {}

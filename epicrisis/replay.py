@@ -24,7 +24,7 @@ ERASED = "erased"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fact:
-    """One event of a history, its facts only. Where ``body`` is None, ``unreadable`` says why: a code, or `ERASED`."""
+    """One event of a history. Where ``body`` is None, ``unreadable`` says why: a code, or `ERASED`."""
 
     n: int
     meta: Meta
@@ -65,7 +65,7 @@ def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, when: When = A
             yield Fact(n, sealed.meta, None, ERASED)
             continue
         try:
-            yield Fact(n, sealed.meta, codec.unseal(sealed, key, facts=True))
+            yield Fact(n, sealed.meta, codec.unseal(sealed, key))
         except Poison as problem:
             yield Fact(n, sealed.meta, None, problem.reason)
 

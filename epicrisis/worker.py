@@ -69,6 +69,7 @@ class Decoder:
         self._keys = keys
         self._consumers = consumers
         self._needed: dict[str, bool] = {}
+        self._wholly: dict[str, bool] = {}
 
     def envelope(self, partition: int, offset: int, key: bytes | None, value: bytes) -> Delivered:
         """The event, its body still sealed.
@@ -84,7 +85,9 @@ class Decoder:
         return Delivered(partition, offset, sealed.meta, value, sealed.body)
 
     def bodies(self, items: Iterable[Delivered]) -> None:
-        """Unseal the bodies that are needed, their facts only; what cannot be unsealed carries its problem."""
+        """Unseal the bodies that are needed, their facts only unless somebody reads the resources; what cannot be
+        unsealed carries its problem.
+        """
         needed = [item for item in items if self._needs(item.meta.type)]
         keys = self._keys.by_ids({item.meta.key for item in needed if item.meta.key is not None})
         for item in needed:
@@ -92,7 +95,8 @@ class Decoder:
             try:
                 if key is None:
                     raise KeyLost("the key of this subject is gone")
-                item.body = self._codec.unseal(Sealed(item.meta, item.sealed), key, facts=True)
+                facts = not self._wholly[item.meta.type]
+                item.body = self._codec.unseal(Sealed(item.meta, item.sealed), key, facts=facts)
             except Poison as problem:
                 item.problem = problem
 
@@ -106,6 +110,7 @@ class Decoder:
         needs = self._needed.get(event_type)
         if needs is None:
             needs = self._needed[event_type] = any(c.needs_body(event_type) for c in self._consumers)
+            self._wholly[event_type] = any(c.needs_resource(event_type) for c in self._consumers)
         return needs
 
 

@@ -20,6 +20,9 @@ class LedgerFollower:
     def needs_body(self, event_type: str) -> bool:
         return False
 
+    def needs_resource(self, event_type: str) -> bool:
+        return False
+
     def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
         if not delivered:
             return []

@@ -19,6 +19,12 @@ from epicrisis.sql import literal
 _CLINIC = "clinic_id = current_setting('epicrisis.clinic', true)"
 _OWN = "read_"
 """How a generation's own views begin."""
+ROSTER = "roster"
+"""The view that says which subjects a clinic sees: ``read.roster`` (clinic_id, subject)."""
+SEEN = "_seen"
+"""How the views end that the front doors read: of a clinic's subjects only."""
+_MINE = "(SELECT true FROM read.roster AS mine WHERE mine.clinic_id = {clinic} AND mine.subject = {subject})"
+"""A subquery that is never turned into a list of a clinic's whole roster."""
 
 Connection = psycopg.Connection[Any]
 
@@ -31,6 +37,7 @@ class Roles:
     reader: str
     auditor: str
     rebuilder: str
+    door: str
 
     def names(self) -> dict[str, sql.Identifier]:
         return {name: sql.Identifier(getattr(self, name)) for name in self.__slots__}
@@ -65,6 +72,28 @@ def open_tables(connection: Connection, projection: Projection, roles: Roles) ->
     )
     for table in projection.tables.values():
         _open(connection, projection, table, names)
+    open_to_door(connection, projection, roles)
+
+
+def open_to_door(connection: Connection, projection: Projection, roles: Roles) -> None:
+    """The role of the front doors sees a clinic's roster; again and again, for generations of earlier releases."""
+    if not projection.roster:
+        return
+    name = sql.Identifier(projection.schema, next(iter(projection.tables.values())).name)
+    connection.execute(
+        sql.SQL(
+            "GRANT USAGE ON SCHEMA {schema} TO {door}; GRANT SELECT ON {t} TO {door};"
+            "DROP POLICY IF EXISTS shows ON {t};"
+            "CREATE POLICY shows ON {t} FOR SELECT TO {door} USING ({mine})"
+        ).format(
+            schema=sql.Identifier(projection.schema), t=name, mine=sql.SQL(literal(_CLINIC)), door=roles.names()["door"]
+        )
+    )
+
+
+def mine(subject: sql.Composable) -> sql.Composed:
+    """Whether the clinic of this transaction has a subject in its roster."""
+    return sql.SQL(_MINE).format(clinic=sql.SQL("current_setting('epicrisis.clinic', true)"), subject=subject)
 
 
 def _open(connection: Connection, projection: Projection, table: Table, roles: dict[str, sql.Identifier]) -> None:
@@ -76,17 +105,17 @@ def _open(connection: Connection, projection: Projection, table: Table, roles: d
     )
     if projection.scope is not Scope.CLINIC:
         return
-    mine: sql.Composable = sql.SQL(_CLINIC)
+    own: sql.Composable = sql.SQL(_CLINIC)
     if table.shared:
         first = sql.Identifier(projection.schema, next(iter(projection.tables.values())).name)
-        mine = sql.SQL("EXISTS (SELECT FROM {} AS own WHERE own.subject = {}.subject)").format(first, name)
+        own = sql.SQL("EXISTS (SELECT FROM {} AS own WHERE own.subject = {}.subject)").format(first, name)
     connection.execute(
         sql.SQL(
             "ALTER TABLE {t} ENABLE ROW LEVEL SECURITY; ALTER TABLE {t} FORCE ROW LEVEL SECURITY;"
             "CREATE POLICY works ON {t} TO {worker} USING (true) WITH CHECK (true);"
             "CREATE POLICY audits ON {t} FOR SELECT TO {auditor}, {rebuilder} USING (true);"
-            "CREATE POLICY reads ON {t} FOR SELECT TO {reader} USING ({mine})"
-        ).format(t=name, mine=mine, **roles)
+            "CREATE POLICY reads ON {t} FOR SELECT TO {reader} USING ({own})"
+        ).format(t=name, own=own, **roles)
     )
 
 
@@ -104,6 +133,33 @@ def create_views(
         stable = sql.Identifier("read", view) if live else None
         _replace_view(connection, sql.Identifier(projection.schema, _OWN + view), query, roles, stable)
         connection.execute("SET LOCAL search_path = pg_catalog")
+    if projection.roster:
+        first = sql.Identifier(projection.schema, next(iter(projection.tables.values())).name)
+        known = sql.SQL("SELECT clinic_id, subject FROM {}").format(first)
+        _replace_view(connection, sql.Identifier(projection.schema, _OWN + ROSTER), known, roles)
+    if projection.by_roster:
+        _create_seen(connection, projection, roles, live=live)
+
+
+def _create_seen(connection: Connection, projection: Projection, roles: Roles, *, live: bool) -> None:
+    """Per table what the front doors see of it, with its owner's rights: whoever asks has none on the table itself.
+
+    Row level security would do the same, but workers could not copy rows into the table any more.
+    """
+    door = roles.names()["door"]
+    schema = sql.Identifier(projection.schema)
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, door))
+    for table in projection.tables.values():
+        view = projection.view(table) + SEEN
+        rows = sql.SQL("SELECT * FROM {} AS t WHERE ({}) OR {}").format(
+            sql.Identifier(projection.schema, table.name),
+            sql.SQL(literal(projection.to_all)),
+            mine(sql.SQL("t.subject")),
+        )
+        stable = sql.Identifier("read", view) if live else None
+        _replace_view(
+            connection, sql.Identifier(projection.schema, _OWN + view), rows, roles, stable, option="security_barrier"
+        )
 
 
 def _query(projection: Projection, table: Table, reads: str | None) -> sql.Composed:
@@ -157,9 +213,11 @@ def _replace_view(
     query: sql.Composable,
     roles: Roles,
     upon: sql.Identifier | None = None,
+    *,
+    option: str = "security_invoker",
 ) -> None:
     """Replaced in place, so that what rests on it stays; made anew (without ``upon``) where its columns are others."""
-    create = sql.SQL("CREATE OR REPLACE VIEW {} WITH (security_invoker) AS {}").format(view, query)
+    create = sql.SQL("CREATE OR REPLACE VIEW {} WITH ({}) AS {}").format(view, sql.SQL(literal(option)), query)
     try:
         with connection.transaction():
             connection.execute(create)
@@ -173,5 +231,5 @@ def _replace_view(
                 "drop that, go on, then make it again"
             ) from None
         connection.execute(create)
-    grant = sql.SQL("GRANT SELECT ON {} TO {worker}, {reader}, {auditor}").format(view, **roles.names())
+    grant = sql.SQL("GRANT SELECT ON {} TO {worker}, {reader}, {auditor}, {door}").format(view, **roles.names())
     connection.execute(grant)

@@ -44,6 +44,10 @@ class Consumer(Protocol):
         """Whether the body of such an event must be unsealed for this consumer."""
         ...
 
+    def needs_resource(self, event_type: str) -> bool:
+        """Whether it reads the FHIR resource in that body, too."""
+        ...
+
     def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
         """Apply these events, in order, within this transaction; return those that failed.
 

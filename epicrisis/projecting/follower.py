@@ -22,6 +22,9 @@ class ProjectionFollower:
     def needs_body(self, event_type: str) -> bool:
         return bool(self.projection.handlers_of(event_type)[0])
 
+    def needs_resource(self, event_type: str) -> bool:
+        return self.projection.resources and self.needs_body(event_type)
+
     def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
         planned = self._planned(delivered)
         if not planned:

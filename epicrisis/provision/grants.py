@@ -46,17 +46,17 @@ GRANT SELECT, INSERT, DELETE ON smart.assertion TO {intake};
 """
 
 KEYS = """
-GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder};
+GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder}, {door};
 GRANT SELECT, INSERT ON keys.data_key TO {intake};
-GRANT SELECT ON keys.data_key TO {worker}, {auditor}, {rebuilder};
+GRANT SELECT ON keys.data_key TO {worker}, {auditor}, {rebuilder}, {door};
 GRANT SELECT, INSERT ON keys.wrapping_key TO {intake};
 GRANT SELECT ON keys.wrapping_key TO {worker}, {auditor}, {rebuilder};
 """
 
 CLUSTER = """
 GRANT USAGE ON SCHEMA ledger, projection TO {worker}, {auditor};
-GRANT USAGE ON SCHEMA read TO {worker}, {auditor}, {reader};
-GRANT USAGE ON SCHEMA projection TO {reader};
+GRANT USAGE ON SCHEMA read TO {worker}, {auditor}, {reader}, {door};
+GRANT USAGE ON SCHEMA projection TO {reader}, {door};
 GRANT SELECT, INSERT ON ledger.event, ledger.entries TO {worker};
 GRANT SELECT, INSERT, UPDATE ON ledger.subject, ledger.tree TO {worker};
 GRANT SELECT, INSERT, UPDATE ON projection.offset, projection.position TO {worker};
@@ -65,7 +65,9 @@ GRANT SELECT, INSERT, DELETE ON projection.poison TO {worker};
 GRANT TEMPORARY ON DATABASE {database} TO {worker};
 GRANT SELECT ON ledger.event, ledger.subject, ledger.entries, ledger.tree, projection.offset, projection.position,
     projection.parked, projection.poison TO {auditor};
-GRANT SELECT (consumer, subject) ON projection.parked TO {reader};
+GRANT SELECT (consumer, subject) ON projection.parked TO {reader}, {door};
+GRANT SELECT ON projection.position TO {door};
+GRANT SELECT (schema, projection, state) ON projection.generation TO {door};
 GRANT SELECT ON projection.generation, projection.part TO {worker}, {auditor};
 GRANT CREATE, TEMPORARY ON DATABASE {database} TO {rebuilder};
 GRANT USAGE ON SCHEMA ledger, projection TO {rebuilder};
@@ -77,8 +79,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON projection.offset TO {rebuilder};
 GRANT SELECT, INSERT, DELETE ON projection.position, projection.parked TO {rebuilder};
 """
 
-LOGINS = ("intake", "relay", "worker", "reader", "auditor", "rebuilder")
+LOGINS = ("intake", "relay", "worker", "reader", "auditor", "rebuilder", "door")
 """The roles that log in, beside one per service."""
 
 SURVEYORS = ("relay", "reader", "auditor", "rebuilder")
 """Those of them that read whole tables; all others only look rows up by their keys."""
+
+SEEN = """
+CREATE OR REPLACE VIEW read.ledger_seen WITH (security_barrier) AS
+    SELECT slice, subject, source, seq, recorded, value FROM ledger.event WHERE source = 'directory' OR {mine};
+GRANT SELECT ON read.ledger_seen TO {door};
+"""
+"""The events of the ledger that a clinic's door sees: of the subjects of its roster, and the directory's."""

@@ -11,7 +11,7 @@ from psycopg import sql
 from epicrisis.codec.fingerprint import remember
 from epicrisis.errors import SettingsError
 from epicrisis.found import projections, services, sql_of
-from epicrisis.projecting.ddl import Roles, create_projection, create_views, show
+from epicrisis.projecting.ddl import Roles, create_projection, create_views, mine, open_to_door, show
 from epicrisis.projecting.generations import LIVE, generations, register
 from epicrisis.projection import Projection, Scope
 from epicrisis.provision import grants
@@ -60,7 +60,10 @@ def provision(settings: Settings) -> list[str]:
     _remember_wrapping_key(settings)
     _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER)
     with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
-        return _projections(connection, roles_of(settings))
+        roles = roles_of(settings)
+        waiting = _projections(connection, roles)
+        _ledger(connection, roles)
+        return waiting
 
 
 def logins_of(database: str) -> Iterable[str]:
@@ -69,8 +72,8 @@ def logins_of(database: str) -> Iterable[str]:
         return (database, "relay", "worker")
     return {
         "intake": ("intake", "reader", "auditor"),
-        "cluster": ("worker", "reader", "auditor", "rebuilder"),
-        "keys": ("intake", "worker", "auditor", "rebuilder"),
+        "cluster": ("worker", "reader", "auditor", "rebuilder", "door"),
+        "keys": ("intake", "worker", "auditor", "rebuilder", "door"),
     }[database]
 
 
@@ -151,6 +154,7 @@ def _projections(connection: psycopg.Connection[Any], roles: Roles) -> list[str]
             for one in own:
                 live = one.state == LIVE
                 if one.version == projection.version and one.filled_at:
+                    open_to_door(connection, projection.in_schema(one.schema), roles)
                     create_views(connection, projection.in_schema(one.schema), reads, roles, live=live)
                     if live:
                         show(connection, one.schema, roles)
@@ -158,6 +162,14 @@ def _projections(connection: psycopg.Connection[Any], roles: Roles) -> list[str]
                     waiting.append(projection.name)
             connection.execute("RESET ROLE")
     return waiting
+
+
+def _ledger(connection: psycopg.Connection[Any], roles: Roles) -> None:
+    """What the front doors see of the ledger; it rests on the roster, which is there only now."""
+    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(roles.rebuilder)))
+    shown = mine(sql.SQL("event.subject"))
+    connection.execute(sql.SQL(grants.SEEN).format(mine=shown, door=sql.Identifier(roles.door)))
+    connection.execute("RESET ROLE")
 
 
 def _adopt(connection: psycopg.Connection[Any], projection: Projection, roles: Roles) -> None:
@@ -176,7 +188,7 @@ def _adopt(connection: psycopg.Connection[Any], projection: Projection, roles: R
 
 def roles_of(settings: Settings) -> Roles:
     """The roles that have rights on read models."""
-    return Roles(**{name: settings.role(name) for name in ("worker", "reader", "auditor", "rebuilder")})
+    return Roles(**{name: settings.role(name) for name in ("worker", "reader", "auditor", "rebuilder", "door")})
 
 
 def _remember_wrapping_key(settings: Settings) -> None:

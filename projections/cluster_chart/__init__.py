@@ -1,7 +1,8 @@
 """The chart: every patient's current resources and where each of their versions lies. Bodies stay sealed in the ledger.
 
 A row says what a chart is searched by, and which events hold the resource's versions: the ledger's key is (subject,
-source, seq).
+source, seq). Codes, references and dates are read off the resource itself (`epicrisis.fhir.search`). A clinic reads the
+charts of the patients of its roster, and everybody the directory.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from epicrisis.event import Meta, makes_version, record, replace
+from epicrisis.fhir.search import NOTHING, WORDS, Facts, facts
 from epicrisis.projection import Key, Projection, Scope
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
 from schemas.diagnosis import (
@@ -44,7 +46,14 @@ from schemas.referral import (
 )
 from schemas.registration import PatientDetailsChanged, PatientEnteredInError, PatientRegistered
 
-projection = Projection(name="cluster_chart", version=1, scope=Scope.CLUSTER)
+projection = Projection(
+    name="cluster_chart",
+    version=2,
+    scope=Scope.CLUSTER,
+    resources=True,
+    by_roster=True,
+    to_all="source = 'directory'",
+)
 
 OVER = frozenset({"resolved", "inactive", "remission", "refuted"})
 """The statuses of a Condition that a late confirmation does not take back."""
@@ -57,7 +66,8 @@ class Resource:
 
     ``seqs`` has the event of each version, in order; ``recorded`` and ``clinic`` are the newest one's.
     ``status`` is the resource's own; a Condition's is its verification, or its clinical status once it is over.
-    ``date`` is the FHIR date that the resource is about, as sent.
+    ``date`` is the FHIR date that the resource is about, as sent; ``begins`` and ``ends`` the moments that the date by
+    which this type is searched covers, the end excluded. ``tokens`` are digests of its codes and references.
 
     The ids are unique across resource types. ``source`` is part of the key, because a resource can change hands (an
     Encounter that becomes an oncology stay), and two services' versions of it have no common order.
@@ -77,6 +87,24 @@ class Resource:
     encounter_id: UUID | None
     clinic: str
     seqs: tuple[int, ...]
+    begins: datetime | None
+    ends: datetime | None
+    tokens: tuple[int, ...]
+
+
+@projection.table(key=("subject", "source", "place"), name="cluster_chart_word")
+@record
+class Word:
+    """A part of a name by which a patient or an entry of the directory is found: lower case, without accents.
+
+    ``place`` counts the parts of one name's owner; ``part`` is family, given or name.
+    """
+
+    subject: UUID
+    place: int
+    source: str
+    part: str
+    word: str
 
 
 def by_id(name: str, *, keeps: bool) -> Callable[[Any, Meta], Iterable[Key]]:
@@ -95,11 +123,17 @@ def _id(text: str) -> UUID:
     return msgspec.convert(text, UUID)  # a third of the time of UUID(text)
 
 
+@lru_cache(maxsize=16)  # a name's parts ask for the same again
+def _facts(resource_type: str, raw: bytes) -> Facts:
+    return facts(resource_type, raw)
+
+
 def _version(
     row: Resource | None,
     meta: Meta,
     resource_type: str,
     resource_id: str,
+    raw: bytes,
     *,
     status: str,
     category_code: str = "",
@@ -107,7 +141,8 @@ def _version(
     date: str = "",
     encounter_id: str = "",
 ) -> Resource:
-    """The row with one version more."""
+    """The row with one version more, whose bytes these are."""
+    said = _facts(resource_type, raw) if raw else NOTHING
     seqs = (meta.seq,) if row is None else (*row.seqs, meta.seq)
     return Resource(
         subject=meta.subject,
@@ -124,6 +159,9 @@ def _version(
         encounter_id=_id(encounter_id) if encounter_id else None,
         clinic=meta.clinic,
         seqs=seqs,
+        begins=said.begins,
+        ends=said.ends,
+        tokens=said.tokens,
     )
 
 
@@ -135,6 +173,7 @@ def recorded(row: Resource | None, event: ResourceRecorded | ResourceAmended, me
         meta,
         event.resource_type,
         event.resource_id,
+        event.resource,
         status=event.status,
         category_code=event.category.code,
         code=event.code.token,
@@ -147,7 +186,8 @@ def recorded(row: Resource | None, event: ResourceRecorded | ResourceAmended, me
 @projection.on(EntryRetracted, Resource, rows=by_id("resource_id", keeps=False))
 def retracted(row: Resource | None, event: ResourceRetracted | EntryRetracted, meta: Meta) -> Resource:
     """The retraction is a version of its own, even where it brings no bytes; and it may be the first that is heard."""
-    new = _version(row, meta, event.resource_type, event.resource_id, status="entered-in-error")
+    raw = event.resource if isinstance(event, ResourceRetracted) else b""
+    new = _version(row, meta, event.resource_type, event.resource_id, raw, status="entered-in-error")
     if row is None:
         return replace(new, retracted=True)
     return replace(
@@ -164,7 +204,7 @@ def retracted(row: Resource | None, event: ResourceRetracted | EntryRetracted, m
 @projection.on(PatientRegistered, Resource, rows=by_id("patient_id", keeps=True))
 @projection.on(PatientDetailsChanged, Resource, rows=by_id("patient_id", keeps=True))
 def patient(row: Resource | None, event: PatientRegistered | PatientDetailsChanged, meta: Meta) -> Resource:
-    return _version(row, meta, "Patient", event.patient_id, status="", date=event.birth_date)
+    return _version(row, meta, "Patient", event.patient_id, event.resource, status="", date=event.birth_date)
 
 
 @projection.on(DiagnosisRecorded, Resource, rows=by_id("condition_id", keeps=True))
@@ -179,6 +219,7 @@ def condition(row: Resource | None, event: DiagnosisRecorded | DiagnosisRevised,
         meta,
         "Condition",
         event.condition_id,
+        event.resource,
         status=status,
         code=event.code.token,
         date=event.onset,
@@ -190,13 +231,15 @@ def condition(row: Resource | None, event: DiagnosisRecorded | DiagnosisRevised,
 @projection.on(ReferralRevised, Resource, rows=by_id("referral_id", keeps=True))
 def service_request(row: Resource | None, event: ReferralRequested | ReferralRevised, meta: Meta) -> Resource:
     status = "active" if row is None else row.status
-    return _version(row, meta, "ServiceRequest", event.referral_id, status=status, code=event.purpose.token)
+    code = event.purpose.token
+    return _version(row, meta, "ServiceRequest", event.referral_id, event.resource, status=status, code=code)
 
 
 @projection.on(TransferRequested, Resource, rows=by_id("stay_id", keeps=True))
 @projection.on(StayRevised, Resource, rows=by_id("stay_id", keeps=True))
 def encounter(row: Resource | None, event: TransferRequested | StayRevised, meta: Meta) -> Resource:
-    return _version(row, meta, "Encounter", event.stay_id, status="planned" if row is None else row.status)
+    status = "planned" if row is None else row.status
+    return _version(row, meta, "Encounter", event.stay_id, event.resource, status=status)
 
 
 @projection.on(EpisodeRecorded, Resource, rows=by_id("episode_id", keeps=False))
@@ -204,7 +247,7 @@ def episode(row: Resource | None, event: EpisodeRecorded, meta: Meta) -> Resourc
     mistake = event.status == "entered-in-error"
     if not makes_version(event):  # deleted: the status without another version
         return row and replace(row, status=event.status, retracted=mistake)
-    new = _version(row, meta, "EpisodeOfCare", event.episode_id, status=event.status)
+    new = _version(row, meta, "EpisodeOfCare", event.episode_id, event.resource, status=event.status)
     return replace(new, retracted=True) if mistake else new
 
 
@@ -212,7 +255,7 @@ def episode(row: Resource | None, event: EpisodeRecorded, meta: Meta) -> Resourc
 @projection.on(EntryAmended, Resource, rows=by_id("resource_id", keeps=True))
 def entry(row: Resource | None, event: EntryRecorded | EntryAmended, meta: Meta) -> Resource:
     status = "active" if event.active else "inactive"
-    return _version(row, meta, event.resource_type, event.resource_id, status=status)
+    return _version(row, meta, event.resource_type, event.resource_id, event.resource, status=status)
 
 
 @projection.on(DiagnosisConfirmed, Resource, rows=by_id("condition_id", keeps=False))
@@ -243,3 +286,25 @@ _status(PatientEnteredInError, "patient_id", "entered-in-error", mistake=True)
 _status(DiagnosisEnteredInError, "condition_id", "entered-in-error", mistake=True)
 _status(ReferralEnteredInError, "referral_id", "entered-in-error", mistake=True)
 _status(StayEnteredInError, "stay_id", "entered-in-error", mistake=True)
+
+
+def _part(place: int) -> None:
+    """One part of a name; a version with fewer parts removes it."""
+
+    def rows(event: Any, meta: Meta) -> Iterable[Key]:
+        return ((meta.subject, meta.source, place),) if event.resource else ()
+
+    @projection.on(PatientRegistered, Word, rows=rows)
+    @projection.on(PatientDetailsChanged, Word, rows=rows)
+    @projection.on(EntryRecorded, Word, rows=rows)
+    @projection.on(EntryAmended, Word, rows=rows)
+    def named(row: Word | None, event: Any, meta: Meta) -> Word | None:
+        words = _facts(getattr(event, "resource_type", "Patient"), event.resource).words
+        if place >= len(words):
+            return None
+        part, word = words[place]
+        return Word(subject=meta.subject, place=place, source=meta.source, part=part, word=word)
+
+
+for _place in range(WORDS):
+    _part(_place)

@@ -13,5 +13,8 @@ SELECT
     recorded,
     retracted,
     source,
-    seqs
+    seqs,
+    begins,
+    ends,
+    tokens
 FROM cluster_chart

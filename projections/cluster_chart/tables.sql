@@ -13,9 +13,25 @@ CREATE TABLE cluster_chart (
     encounter_id uuid,
     clinic text NOT NULL,
     seqs bigint[] NOT NULL,
+    begins timestamptz,
+    ends timestamptz,
+    tokens bigint[] NOT NULL,
     PRIMARY KEY (resource_id, subject, source)
 );
 COMMENT ON TABLE cluster_chart IS 'Current resources of every patient, and which events of the ledger hold their versions';
 
 -- The key finds a resource by its id; this one a patient's resources (few bytes a row: the equal entries share one).
 CREATE INDEX cluster_chart_subject ON cluster_chart (subject, resource_type);
+
+CREATE TABLE cluster_chart_word (
+    subject uuid NOT NULL,
+    place integer NOT NULL,
+    source text NOT NULL,
+    part text NOT NULL,
+    word text NOT NULL,
+    PRIMARY KEY (subject, source, place)
+);
+COMMENT ON TABLE cluster_chart_word IS 'The parts of the names of patients and of the entries of the directory';
+
+-- Names are looked for by how they begin.
+CREATE INDEX cluster_chart_word_word ON cluster_chart_word (word COLLATE "C");

@@ -171,6 +171,7 @@ def test_nobody_changes_a_data_key_and_only_intake_makes_one(cluster: Settings) 
         ("worker", "keys.data_key"): {"SELECT"},
         ("auditor", "keys.data_key"): {"SELECT"},
         ("rebuilder", "keys.data_key"): {"SELECT"},
+        ("door", "keys.data_key"): {"SELECT"},
         ("intake", "keys.wrapping_key"): {"SELECT", "INSERT"},
         ("worker", "keys.wrapping_key"): {"SELECT"},
         ("auditor", "keys.wrapping_key"): {"SELECT"},
@@ -265,7 +266,42 @@ def test_every_table_of_a_clinics_projection_has_row_level_security(cluster: Set
             " AND NOT coalesce('security_invoker=true' = ANY(reloptions), false)"
         ).fetchall()
     assert wanted <= set(forced)
-    assert views == []
+    assert views == [("ledger_seen",)]
+
+
+def test_a_front_door_sees_its_own_clinics_subjects_whatever_it_asks(filled: Settings) -> None:
+    chart = "SELECT subject::text FROM read.cluster_chart_seen WHERE source <> 'directory'"
+    ledger = "SELECT subject::text FROM read.ledger_seen WHERE source <> 'directory'"
+    words = "SELECT subject::text FROM read.cluster_chart_word_seen WHERE source <> 'directory'"
+    roster = "SELECT subject::text FROM read.roster"
+    with psycopg.connect(filled.dsn_for("cluster", "door"), autocommit=True) as door:
+
+        def seen(query: str, clinic: str | None) -> set[str]:
+            with door.transaction():
+                if clinic:
+                    door.execute("SELECT set_config('epicrisis.clinic', %s, true)", (clinic,))
+                return {subject for (subject,) in door.execute(query)}
+
+        for query in (chart, ledger, words, roster):
+            here, there = seen(query, HERE), seen(query, THERE)
+            assert (len(here), len(there)) == (1, 1), query
+            assert not here & there
+            assert seen(query, None) == set()
+            other = next(iter(there))
+            assert seen(f"SELECT * FROM ({query}) AS all_of_it WHERE subject = '{other}'", HERE) == set()
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["ledger.event", "cluster_chart_v2.cluster_chart", "cluster_chart_v2.cluster_chart_word", "ledger.subject"]
+    + ["clinic_patients_v1.clinic_patients_person", "read.clinic_patients", "read.cluster_chart", "projection.poison"],
+)
+def test_a_front_door_reads_by_no_other_way(filled: Settings, table: str) -> None:
+    with (
+        psycopg.connect(filled.dsn_for("cluster", "door")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(f"SELECT * FROM {table}")
 
 
 # Kafka
@@ -362,7 +398,7 @@ def test_no_name_date_or_code_leaves_the_sealed_bodies(
             said.append(f"{caught.value!r}")
         running.wait()
         listed = parked.listing(cluster)
-        assert any(row["consumer"] == "cluster_chart_v1" for row in listed)
+        assert any(row["consumer"] == "cluster_chart_v2" for row in listed)
         said.append(repr(listed))
         said += [repr(parked.queue(cluster, row["subject"])) for row in listed if "subject" in row]
     consumer = KafkaConsumer(**cluster.kafka("worker"), enable_auto_commit=False, group_id=None)

@@ -140,6 +140,9 @@ class Crashing:
     def needs_body(self, event_type: str) -> bool:
         return self.inner.needs_body(event_type)
 
+    def needs_resource(self, event_type: str) -> bool:
+        return self.inner.needs_resource(event_type)
+
     def apply(self, at: Transaction, delivered: Sequence[Delivered], shard: int) -> list[Failure]:
         if self.chance and self.chance.random() < 0.1:
             raise InterruptedError

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
+from epicrisis.event import replace
+from epicrisis.fhir.search import ANY, token
 from projections.cluster_chart import Resource, projection
 from schemas.common import Coding
 from schemas.diagnosis import DiagnosisEnteredInError, DiagnosisRefuted, DiagnosisResolved
 from schemas.directory import EntryRecorded, EntryRetracted
 from schemas.inpatient_oncology import EpisodeRecorded, PatientDischarged, StayRevised
 from schemas.referral import ReferralCancelled, ReferralEnteredInError
-from schemas.registration import PatientDeathRecorded, PatientEnteredInError
+from schemas.registration import PatientDeathRecorded, PatientDetailsChanged, PatientEnteredInError
 from tests.unit.projections.history import (
     BREAST,
     GP,
@@ -60,7 +63,50 @@ def test_a_recorded_resource_says_where_its_body_lies() -> None:
         encounter_id=UUID(id_(51)),
         clinic=GP,
         seqs=(1,),
+        begins=None,
+        ends=None,
+        tokens=(),
     )
+
+
+def test_a_row_has_what_its_resource_is_searched_by() -> None:
+    raw = (
+        b'{"resourceType":"Observation","status":"final","effectiveDateTime":"2026-03-30T10:00:00+02:00",'
+        b'"code":{"coding":[{"system":"urn:own","code":"L1"},{"system":"http://loinc.org","code":"8302-2"}]}}'
+    )
+    found = chart(happened(observation(resource=raw)))
+    assert {token("code", "http://loinc.org", "8302-2"), token("code", ANY, "L1")} <= set(found.tokens)
+    assert token("status", ANY, "final") in found.tokens
+    assert (found.begins, found.ends) == (
+        datetime(2026, 3, 30, 8, tzinfo=UTC),
+        datetime(2026, 3, 30, 8, 0, 1, tzinfo=UTC),
+    )
+    later = chart(happened(observation(resource=raw)), happened(amended(resource=b'{"status":"amended"}'), 1))
+    assert set(later.tokens) == {token("status", ANY, "amended")}
+    assert later.begins is None
+
+
+def words(*events: Happened) -> list[tuple[int, str, str]]:
+    return [(w.place, w.part, w.word) for w in rows(projection, *events)["cluster_chart_word"]]
+
+
+def test_a_patient_is_found_by_every_part_of_every_name() -> None:
+    raw = '{"resourceType":"Patient","name":[{"family":"von Müller","given":["Ada"]},{"family":"Meier"}]}'.encode()
+    assert words(happened(replace(registered(), resource=raw))) == [
+        (0, "family", "von muller"),
+        (1, "family", "muller"),
+        (2, "given", "ada"),
+        (3, "family", "meier"),
+    ]
+
+
+def test_a_name_that_is_gone_is_not_found_any_more() -> None:
+    first = b'{"resourceType":"Patient","name":[{"family":"Meier","given":["Ada"]}]}'
+    then = b'{"resourceType":"Patient","name":[{"family":"Schmid"}]}'
+    changed = PatientDetailsChanged(
+        patient_id=str(SUBJECT), family="Schmid", given="", birth_date="", gender="", resource=then
+    )
+    assert words(happened(replace(registered(), resource=first)), happened(changed, 1)) == [(0, "family", "schmid")]
 
 
 def test_every_version_has_its_event_in_order() -> None:

@@ -1,0 +1,370 @@
+"""By what resources are searched, and what a resource says about it: the search parameters of R4 that are indexed.
+
+`search.toml` lists them. A token (a code, a status, a flag) and a reference become 64-bit digests, so that a row of the
+chart keeps a few numbers instead of long addresses; a date becomes the interval that it stands for.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from hashlib import blake2b
+from importlib.resources import files
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from epicrisis.fhir.spec import Element, types
+from epicrisis.fhir.values import instant
+
+Kind = Literal["token", "reference", "date", "string"]
+
+_KINDS: Mapping[str, Kind] = {
+    "CodeableConcept": "token",
+    "Coding": "token",
+    "code": "token",
+    "boolean": "token",
+    "Reference": "reference",
+    "date": "date",
+    "dateTime": "date",
+    "instant": "date",
+    "Period": "date",
+    "HumanName": "string",
+    "string": "string",
+}
+_Values = Callable[[Any], Iterable[Any]]
+
+_PATIENT = ("subject", "patient", "beneficiary", "for")
+"""The elements by which a resource names its patient."""
+ANY = "*"
+"""Stands for whatever system a code has."""
+WORDS = 12
+"""So many words of a name are kept."""
+FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+class Parameter(NamedTuple):
+    """A search parameter of one resource type. ``paths``: where its values are, in the resource's elements."""
+
+    name: str
+    kind: Kind
+    paths: tuple[tuple[str, ...], ...]
+    targets: tuple[str, ...]
+    """The types that a reference may lead to; empty: any."""
+    coded: bool
+    """Whether its values are codes of a code system, not plain words."""
+
+
+class Facts(NamedTuple):
+    """What a resource is searched by. ``words``: (parameter, word) of its names."""
+
+    tokens: tuple[int, ...] = ()
+    begins: datetime | None = None
+    ends: datetime | None = None
+    """The moment after the last that the date covers; None with ``begins`` where it is still open."""
+    words: tuple[tuple[str, str], ...] = ()
+
+
+NOTHING = Facts()
+
+
+@cache
+def parameters() -> Mapping[str, Mapping[str, Parameter]]:
+    """The parameters of `search.toml` by resource type and name."""
+    given = tomllib.loads(files(__package__).joinpath("search.toml").read_text(encoding="utf-8"))
+    return {kind: {p.name: p for p in (_parameter(kind, line) for line in lines)} for kind, lines in given.items()}
+
+
+def parameters_of(resource_type: str) -> Mapping[str, Parameter]:
+    """Those of one type; none where it has none of its own."""
+    return parameters().get(resource_type, {})
+
+
+@cache
+def patient_parameters(resource_type: str) -> tuple[str, ...]:
+    """By which names resources of a type are searched for a patient: ``patient``, ``subject``, both or none."""
+    elements = {element.name: element for element in types()[resource_type].elements}
+    naming = [
+        name
+        for name in _PATIENT
+        if name in elements
+        and elements[name].type == "Reference"
+        and (not elements[name].targets or "Patient" in elements[name].targets)
+    ]
+    if resource_type == "Patient" or not naming:
+        return ()
+    return ("patient", "subject") if "subject" in naming else ("patient",)
+
+
+def _parameter(kind: str, line: str) -> Parameter:
+    name, _, said = (part.strip() for part in line.partition("="))
+    path = (said or re.sub("-([a-z])", lambda found: found[1].upper(), name)).split(".")
+    paths, leaf = [], None
+    for full, element in _elements(kind, path):
+        if element.type in _KINDS and (not path[-1].endswith("[x]") or _KINDS[element.type] == "date"):
+            paths.append(full)
+            leaf = element
+    if leaf is None:
+        raise ValueError(f"{kind}: nothing that can be searched by is at {line}")
+    return Parameter(name, _KINDS[leaf.type], tuple(paths), leaf.targets, leaf.type in ("CodeableConcept", "Coding"))
+
+
+def _elements(kind: str, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Element]]:
+    """The elements of a type that a path leads to, each with its full path; several where it ends in ``[x]``."""
+    first, rest = path[0], path[1:]
+    for element in types()[kind].elements:
+        if element.name == first or (first.endswith("[x]") and element.choice == first[:-3]):
+            if rest:
+                for below, leaf in _elements(element.type, rest):
+                    yield (element.name, *below), leaf
+            else:
+                yield (element.name,), element
+
+
+# Tokens, words, moments
+
+
+@lru_cache(maxsize=65_536)
+def token(parameter: str, system: str, code: str) -> int:
+    """The digest of a code under a parameter, a signed 64-bit number. ``system`` may be `ANY`.
+
+    Of a reference the system is empty and the code the id.
+    """
+    text = f"{parameter}\x1f{system}\x1f{code}".encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+def normal(text: str) -> str:
+    """A word as names are compared: without case, accents and surplus space."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return " ".join(plain.split())
+
+
+_UNITS = ((4, "year"), (7, "month"), (10, "day"), (16, "minute"), (19, "second"))
+
+
+@lru_cache(maxsize=16_384)  # what happens in one encounter has one date
+def interval(text: str) -> tuple[datetime, datetime]:
+    """The moments that a FHIR date, dateTime or instant covers: its first, and the first after it. In UTC.
+
+    Raises
+    ------
+    ValueError
+        It is none, or beyond the years that can be counted.
+    """
+    if len(text) < len("2020-01-01T00:00:00"):
+        text, zone = text[:16], text[16:]
+        short = len(text)
+        begin = instant(text if short <= 10 else f"{text}:00{zone or 'Z'}")
+    else:
+        short, begin = 19, instant(text if text[-1] == "Z" or re.search(r"[+-]\d\d:\d\d$", text) else f"{text}Z")
+    unit = next((unit for length, unit in _UNITS if length == short), None)
+    if unit is None:
+        raise ValueError("not a FHIR date")
+    return begin, _after(begin, unit, exact="." in text)
+
+
+def _after(begin: datetime, unit: str, *, exact: bool) -> datetime:
+    try:
+        match unit:
+            case "year":
+                return begin.replace(year=begin.year + 1)
+            case "month":
+                return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
+            case "day":
+                return begin + timedelta(days=1)
+            case "minute":
+                return begin + timedelta(minutes=1)
+            case _:
+                return begin + (timedelta(milliseconds=1) if exact else timedelta(seconds=1))
+    except (OverflowError, ValueError):
+        return FOREVER
+
+
+# What a resource says
+
+
+class _Coding(msgspec.Struct, gc=False):
+    system: str = ""
+    code: str = ""
+
+
+class _Concept(msgspec.Struct, gc=False):
+    coding: tuple[_Coding, ...] = ()
+
+
+class _Reference(msgspec.Struct, gc=False):
+    reference: str = ""
+
+
+class _Period(msgspec.Struct, gc=False):
+    start: str = ""
+    end: str = ""
+
+
+class _Name(msgspec.Struct, gc=False):
+    family: str = ""
+    given: tuple[str | None, ...] = ()
+    text: str = ""
+
+
+_LEAVES: Mapping[str, Any] = {
+    "CodeableConcept": _Concept,
+    "Coding": _Coding,
+    "Reference": _Reference,
+    "Period": _Period,
+    "HumanName": _Name,
+    "boolean": bool,
+}
+
+
+_Token = Callable[[str, Any, dict[int, None]], None]
+"""Adds the digests of a value to those that there are."""
+
+
+class _Plan(NamedTuple):
+    decode: Callable[[bytes], Any]
+    tokens: tuple[tuple[str, _Values, _Token], ...]
+    dates: tuple[tuple[_Values, bool], ...]
+    names: tuple[tuple[str, _Values], ...]
+
+
+def facts(resource_type: str, raw: bytes) -> Facts:
+    """What the bytes of a resource, which passed the gate, say about it."""
+    if resource_type not in parameters():
+        return NOTHING
+    decode, of_tokens, of_dates, of_names = _plan(resource_type)
+    resource = decode(raw)
+    tokens: dict[int, None] = {}
+    for name, values, add in of_tokens:
+        for value in values(resource):
+            add(name, value, tokens)
+    begins, ends = _when(resource, of_dates) if of_dates else (None, None)
+    words: dict[tuple[str, str], None] = {}
+    for name, values in of_names:
+        for value in values(resource):
+            words.update(dict.fromkeys(_words(name, value)))
+    return Facts(tuple(tokens), begins, ends, tuple(words)[:WORDS])
+
+
+@cache
+def _plan(resource_type: str) -> _Plan:
+    known = parameters()[resource_type].values()
+    each = [(p, path, _leaf(resource_type, path).type) for p in known for path in p.paths]
+    return _Plan(
+        decode=msgspec.json.Decoder(_struct(resource_type, [path for _, path, _ in each])).decode,
+        tokens=tuple(
+            (p.name, _values(resource_type, path), _ADDING.get(of, _add_word))
+            for p, path, of in each
+            if p.kind in ("token", "reference")
+        ),
+        dates=tuple((_values(resource_type, path), of == "Period") for p, path, of in each if p.kind == "date"),
+        names=tuple((p.name, _values(resource_type, path)) for p, path, _ in each if p.name == "name"),
+    )
+
+
+def _leaf(kind: str, path: Sequence[str]) -> Element:
+    element = next(e for e in types()[kind].elements if e.name == path[0])
+    return _leaf(element.type, path[1:]) if len(path) > 1 else element
+
+
+def _struct(kind: str, paths: Sequence[tuple[str, ...]]) -> Any:
+    """A class that reads these elements of a type and skips the rest."""
+    fields: list[tuple[str, Any, Any]] = []
+    for element in types()[kind].elements:
+        below = [path[1:] for path in paths if path[0] == element.name]
+        if not below:
+            continue
+        deeper = [path for path in below if path]
+        leaf: Any = _LEAVES.get(element.type) or (_struct(element.type, deeper) if deeper else str)
+        fields.append((element.name, list[leaf] if element.many else leaf | None, () if element.many else None))
+    return msgspec.defstruct(kind, [(n, t, msgspec.field(default=d)) for n, t, d in fields], gc=False)
+
+
+def _values(kind: str, path: Sequence[str]) -> _Values:
+    """Yields what a path leads to, in an object that `_struct` made."""
+    element = _leaf(kind, path[:1])
+    get = attrgetter(path[0])
+    if len(path) > 1:
+        below = _values(element.type, path[1:])
+        if element.many:
+            return lambda found: [value for one in get(found) for value in below(one)]
+        return lambda found: () if (one := get(found)) is None else below(one)
+    if element.many:
+        return get
+    return lambda found: () if (one := get(found)) is None else (one,)
+
+
+def _add_concept(name: str, value: _Concept, tokens: dict[int, None]) -> None:
+    for one in value.coding:
+        _add_coding(name, one, tokens)
+
+
+def _add_coding(name: str, value: _Coding, tokens: dict[int, None]) -> None:
+    if value.code:
+        tokens[token(name, ANY, value.code)] = None
+        tokens[token(name, value.system, value.code)] = None
+
+
+def _add_reference(name: str, value: _Reference, tokens: dict[int, None]) -> None:
+    if id_ := id_of(value.reference):
+        tokens[token(name, "", id_)] = None
+
+
+def _add_flag(name: str, value: bool, tokens: dict[int, None]) -> None:
+    tokens[token(name, ANY, "true" if value else "false")] = None
+
+
+def _add_word(name: str, value: str | None, tokens: dict[int, None]) -> None:
+    if value:
+        tokens[token(name, ANY, value)] = None
+
+
+_ADDING: Mapping[str, _Token] = {
+    "CodeableConcept": _add_concept,
+    "Coding": _add_coding,
+    "Reference": _add_reference,
+    "boolean": _add_flag,
+}
+
+
+def id_of(reference: str) -> str:
+    """The id that a reference of the cluster's form names (``Type/id``, perhaps with a version); else empty."""
+    parts = reference.split("/")
+    return parts[1] if len(parts) in (2, 4) and parts[0].isalpha() else ""
+
+
+def _when(resource: Any, dates: Sequence[tuple[_Values, bool]]) -> tuple[datetime | None, datetime | None]:
+    for values, is_period in dates:
+        for value in values(resource):
+            try:
+                if not is_period:
+                    return interval(value)
+                if value.start or value.end:
+                    begin = interval(value.start)[0] if value.start else None
+                    return begin, interval(value.end)[1] if value.end else None
+            except (ValueError, OverflowError):
+                continue
+    return None, None
+
+
+def _words(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Each part of a name, and where one is of several words, what begins at each of them."""
+    if value.__class__ is not _Name:
+        yield from (("name", part) for part in _beginnings(value))
+        return
+    yield from (("family", part) for part in _beginnings(value.family))
+    for given in value.given:
+        yield from (("given", part) for part in _beginnings(given or ""))
+    if not value.family and not value.given:
+        yield from (("name", part) for part in _beginnings(value.text))
+
+
+def _beginnings(text: str) -> Iterator[str]:
+    words = normal(text).split()
+    return (" ".join(words[n:]) for n in range(len(words)))
