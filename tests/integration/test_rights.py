@@ -293,8 +293,16 @@ def test_a_front_door_sees_its_own_clinics_subjects_whatever_it_asks(filled: Set
 
 @pytest.mark.parametrize(
     "table",
-    ["ledger.event", "cluster_chart_v2.cluster_chart", "cluster_chart_v2.cluster_chart_word", "ledger.subject"]
-    + ["clinic_patients_v1.clinic_patients_person", "read.clinic_patients", "read.cluster_chart", "projection.poison"],
+    [
+        "ledger.event",
+        "ledger.subject",
+        "cluster_chart_v2.cluster_chart",
+        "cluster_chart_v2.cluster_chart_word",
+        "clinic_patients_v1.clinic_patients_person",
+        "read.clinic_patients",
+        "read.cluster_chart",
+        "projection.poison",
+    ],
 )
 def test_a_front_door_reads_by_no_other_way(filled: Settings, table: str) -> None:
     with (

@@ -87,7 +87,7 @@ def test_a_row_has_what_its_resource_is_searched_by() -> None:
 
 
 def words(*events: Happened) -> list[tuple[int, str, str]]:
-    return [(w.place, w.part, w.word) for w in rows(projection, *events)["cluster_chart_word"]]
+    return [(w.place, w.part, w.word) for w in rows(projection, *events, table="cluster_chart_word")]
 
 
 def test_a_patient_is_found_by_every_part_of_every_name() -> None:
