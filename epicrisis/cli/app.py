@@ -20,6 +20,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.servers",
     "epicrisis.cli.roles",
     "epicrisis.cli.importing",
+    "epicrisis.cli.operators",
     "epicrisis.cli.reading",
     "epicrisis.cli.replaying",
     "epicrisis.cli.rebuild",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from epicrisis.local import operators
 from epicrisis.local.process import LOOPBACK, choose_port, running, start, stop
 from epicrisis.local.servers import Part
 from epicrisis.local.state import State
@@ -18,6 +19,7 @@ def up(settings: Settings) -> dict[str, int]:
     state = State(settings.state)
     os.environ[f"{PREFIX}STATE"] = str(settings.state)
     os.environ[f"{PREFIX}NAMESPACE"] = settings.namespace
+    operators.make(settings)
     pids: dict[str, int] = {}
     with state.lock("roles.lock"):
         for role in ROLES:

@@ -1,0 +1,224 @@
+"""SMART Backend Services: a registered key, an assertion that counts once, a token for what is allowed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey, KeySet, RSAKey
+from starlette.testclient import TestClient
+
+from epicrisis.doors.fhir_http.answers import Answer
+from epicrisis.doors.fhir_http.app import Call, Door, Interaction
+from epicrisis.doors.fhir_http.assertions import MemoryAssertions
+from epicrisis.doors.fhir_http.caller import Caller, scopes
+from epicrisis.doors.fhir_http.client import assertion, form
+from epicrisis.doors.fhir_http.tokens import ENDPOINT, Registered, Tokens, registered
+from epicrisis.errors import SettingsError
+from epicrisis.operators import read_operators
+
+BASE = "http://here/fhir"
+KEY = ECKey.generate_key("P-384", {"alg": "ES384", "use": "sig"}, auto_kid=True)
+RSA = RSAKey.generate_key(2048, {"alg": "RS384", "use": "sig"}, auto_kid=True)
+STRANGER = ECKey.generate_key("P-384", {"kid": KEY.kid})
+CALLER = Caller(
+    client="his", operator="charite", clinic="charite/gyn", scopes=scopes("system/*.rs system/Patient.cruds")
+)
+    client="his", operator="charite", clinic="charite/gyn", scopes=scopes("system/*.rs system/Patient.cruds")
+)
+CLIENTS = {"his": Registered(CALLER, KeySet([KEY, RSA]))}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def who_am_i(call: Call) -> Answer:
+    c = call.caller
+    return Answer(body=json.dumps([c.client, c.operator, c.clinic, " ".join(map(str, c.scopes))]).encode())
+
+
+class House:
+    def __init__(self, secret: bytes = b"s" * 32) -> None:
+        self.clock = Clock()
+        self.assertions = MemoryAssertions()
+        self.client = TestClient(self.process(secret))
+
+    def process(self, secret: bytes = b"s" * 32) -> Any:
+        tokens = Tokens(
+            base=BASE,
+            clients=CLIENTS,
+            secret=secret,
+            assertions=self.assertions,
+            clock=self.clock,
+            also=["http://x/fhir"],
+        )
+        interactions = [*tokens.interactions(), Interaction(method="GET", path="/me", handler=who_am_i)]
+        return Door(base=BASE, interactions=interactions, who=tokens.who).app()
+
+    def ask(self, signed: str, scope: str = "system/*.cruds", **changes: str) -> Any:
+        return self.client.post(f"/fhir{ENDPOINT}", data={**form(signed, scope), **changes})
+
+    def me(self, token: str) -> Any:
+        return self.client.get("/fhir/me", headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    yield House()
+
+
+def sign(key: Any = KEY, **changes: Any) -> str:
+    return assertion("his", key, BASE + ENDPOINT, **changes)
+
+
+@pytest.mark.parametrize("key", [KEY, RSA], ids=["ES384", "RS384"])
+def test_a_signed_assertion_gets_a_token_for_what_is_asked_and_allowed(house: House, key: Any) -> None:
+    given = house.ask(sign(key), "system/Observation.cruds system/Patient.c user/Patient.r").json()
+    assert given["token_type"] == "bearer"
+    assert given["expires_in"] == 300
+    assert given["scope"] == "system/Observation.rs system/Patient.c"
+    assert house.me(given["access_token"]).json() == ["his", "charite", "charite/gyn", given["scope"]]
+
+
+def test_the_configuration_names_the_token_endpoint(house: House) -> None:
+    said = house.client.get("/fhir/.well-known/smart-configuration").json()
+    assert said["token_endpoint"] == BASE + ENDPOINT
+    assert said["token_endpoint_auth_signing_alg_values_supported"] == ["ES384", "RS384"]
+
+
+NOW = datetime.now(UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({"aud": "https://elsewhere/token"}, "another server's"),
+        ({"aud": None}, "nobody's"),
+        ({"exp": int(NOW) - 60}, "over"),
+        ({"exp": int(NOW) + 3600}, "valid for too long"),
+        ({"exp": None}, "for ever"),
+        ({"exp": "soon"}, "no time"),
+        ({"jti": None}, "not to be told apart"),
+        ({"jti": 7}, "jti is no text"),
+        ({"iss": "other"}, "of nobody known"),
+        ({"sub": "other"}, "about somebody else"),
+        ({"sub": None}, "about nobody"),
+        ({"nbf": int(NOW) + 3600}, "not yet"),
+    ],
+)
+def test_an_assertion_that_is_not_quite_right_gets_nothing(house: House, claims: dict[str, Any], why: str) -> None:
+    refused = house.ask(sign(**claims))
+    assert refused.status_code == 401, why
+    assert refused.json()["error"] == "invalid_client"
+    assert refused.headers["cache-control"] == "no-store"
+
+
+def test_a_stranger_gets_nothing(house: House) -> None:
+    header, payload, _ = sign().split(".")
+    unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
+    for signed in (sign(STRANGER), "", "a.b.c", "{}", f"{header}.{payload}.", f"{unsigned}.{payload}."):
+        assert house.ask(signed).status_code == 401, signed
+
+
+def test_the_public_key_is_no_secret_to_sign_with(house: House) -> None:
+    from joserfc import jwt
+    from joserfc.jwk import OctKey
+
+    public = OctKey.import_key(str(KEY.as_dict(private=False)["x"]))
+    claims = {"iss": "his", "sub": "his", "aud": BASE + ENDPOINT, "exp": int(NOW) + 60, "jti": "1"}
+    for key_id in (KEY.kid, None):
+        header = {"alg": "HS256"} | ({"kid": key_id} if key_id else {})
+        assert house.ask(jwt.encode(header, claims, public)).status_code == 401
+
+
+def test_an_assertion_counts_once_for_all_processes(house: House) -> None:
+    signed = sign()
+    assert house.ask(signed).status_code == 200
+    again = house.ask(signed)
+    assert again.status_code == 401
+    assert "used before" in again.json()["error_description"]
+    other = TestClient(house.process()).post(f"/fhir{ENDPOINT}", data=form(signed, "system/*.cruds"))
+    assert other.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"client_assertion_type": "x"}, "invalid_request"),
+        ({"scope": "user/*.cruds"}, "invalid_scope"),
+        ({"scope": "system/Observation.c"}, "invalid_scope"),
+        ({"scope": ""}, "invalid_scope"),
+    ],
+)
+def test_a_wrong_form_is_told_what_is_wrong(house: House, changes: dict[str, str], error: str) -> None:
+    refused = house.ask(sign(), **changes)
+    assert (refused.status_code, refused.json()["error"]) == (400, error)
+
+
+def test_a_token_is_over_after_five_minutes_and_forged_ones_never_begin(house: House) -> None:
+    token = house.ask(sign()).json()["access_token"]
+    assert house.me(token).status_code == 200
+    assert TestClient(house.process()).get("/fhir/me", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    stranger = House(b"t" * 32).ask(sign()).json()["access_token"]
+    head, claims, seal = token.split(".")
+    for forged in (stranger, f"{head}.{claims}.", f"{head}.{claims}x.{seal}", "", "x"):
+        refused = house.me(forged)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith("Bearer")
+    house.clock.now += timedelta(minutes=5)
+    over = house.me(token)
+    assert over.status_code == 401
+    assert 'error="invalid_token"' in over.headers["www-authenticate"]
+
+
+MANIFEST = """
+title = "North"
+country = "FI"
+clinics = ["north"]
+[[client]]
+id = "his"
+clinic = "north"
+scopes = ["system/*.rs"]
+jwks = "his.json"
+"""
+
+
+def folder(tmp_path: Path, keys: str, manifest: str = MANIFEST) -> Path:
+    (tmp_path / "op").mkdir()
+    (tmp_path / "op" / "manifest.toml").write_text(manifest, encoding="utf-8")
+    (tmp_path / "op" / "his.json").write_text(keys, encoding="utf-8")
+    return tmp_path
+
+
+def test_clients_come_from_the_manifests(tmp_path: Path) -> None:
+    public = json.dumps({"keys": [KEY.as_dict(private=False)]})
+    found = registered(read_operators(folder(tmp_path, public)))["his"].caller
+    assert (found.operator, found.clinic, found.scopes) == ("op", "op/north", scopes("system/*.rs"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "manifest", "said"),
+    [
+        ("{}", MANIFEST, "no JSON Web Key Set"),
+        ("no", MANIFEST, "no JSON Web Key Set"),
+        (json.dumps({"keys": [KEY.as_dict(private=True)]}), MANIFEST, "private key"),
+        (json.dumps({"keys": [KEY.as_dict(private=False)]}), MANIFEST.replace("system/", "user/"), "scope"),
+    ],
+)
+def test_a_wrong_registration_is_named_and_its_keys_not_shown(
+    tmp_path: Path, keys: str, manifest: str, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said) as refused:
+        registered(read_operators(folder(tmp_path, keys, manifest)))
+    assert str(KEY.as_dict(private=True)["d"]) not in str(refused.value)
