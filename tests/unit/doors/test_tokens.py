@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ KEY = ECKey.generate_key("P-384", {"alg": "ES384", "use": "sig"}, auto_kid=True)
 RSA = RSAKey.generate_key(2048, {"alg": "RS384", "use": "sig"}, auto_kid=True)
 STRANGER = ECKey.generate_key("P-384", {"kid": KEY.kid})
 CALLER = Caller(
-    client="his", operator="charite", clinic="charite/gyn", scopes=scopes("system/*.rs system/Patient.cruds")
-)
     client="his", operator="charite", clinic="charite/gyn", scopes=scopes("system/*.rs system/Patient.cruds")
 )
 CLIENTS = {"his": Registered(CALLER, KeySet([KEY, RSA]))}
@@ -73,8 +70,8 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    yield House()
+def house() -> House:
+    return House()
 
 
 def sign(key: Any = KEY, **changes: Any) -> str:
