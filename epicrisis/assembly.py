@@ -16,12 +16,15 @@ from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, Memor
 from epicrisis.codec.fingerprint import remember
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
+from epicrisis.fhir.codes import Codes
 from epicrisis.found import projection, projections, services
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
-from epicrisis.intake.inbox import PostgresInbox
+from epicrisis.intake.inbox import PostgresInbox, Unmapped
+from epicrisis.intake.terms import terms_of
 from epicrisis.journal import PostgresJournal
 from epicrisis.ledger import LedgerFollower, history
+from epicrisis.operators import read_operators
 from epicrisis.projecting import generations
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
@@ -81,7 +84,21 @@ def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None]
         codec=codec(),
         keys=key_store(settings, "intake"),
         digests=Digests(settings.wrapping_key_bytes()),
+        terms=terms_of(read_operators(settings.operators_folder)),
     )
+
+
+def unmapped_codes(settings: Settings) -> list[Unmapped]:
+    """The local codes that were let in, and that the code maps do not have, by now, most frequent first."""
+    terms = terms_of(read_operators(settings.operators_folder))
+    database = Database(settings.dsn_for("intake", "reader"), size=1, name="intake")
+    try:
+        found = PostgresInbox(database).unmapped()
+    finally:
+        database.close()
+    nothing = Codes()
+    maps = {name: one.codes for name, one in terms.items()}
+    return [one for one in found if not maps.get(one.operator, nothing).knows(one.system, one.code)]
 
 
 def quarantine(settings: Settings, role: str = "intake") -> Quarantine:

@@ -65,7 +65,9 @@ class Operator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mllp: tuple[Sender, ...] = ()
     inbox: Topic | None = None
     codes: str = ""
-    """The file of its code map, beside the manifest."""
+    """The file of its code map, beside the manifest (docs/how-to/local-codes.md)."""
+    checks: tuple[str, ...] = ()
+    """Checks of its own profiles, run behind the gate: names of entry points in the group ``epicrisis.checks``."""
     hl7v2: str = ""
     """The folder of its own HL7 v2 mapping tables, beside the manifest."""
     name: str = ""

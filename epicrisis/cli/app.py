@@ -25,6 +25,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.replaying",
     "epicrisis.cli.rebuild",
     "epicrisis.cli.schema",
+    "epicrisis.cli.codes",
     "epicrisis.cli.demo",
     "epicrisis.cli.simulate",
 )

@@ -106,6 +106,13 @@ class Codes:
             rows[cells[0], cells[1]] = cells
         return cls(rows.values())
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def knows(self, system: str, code: str) -> bool:
+        """Whether this needs no mapping any more: it is standard, or the map has it."""
+        return not self._fact(system, code, "").unmapped
+
     def table(self) -> bytes:
         """The map as a file again, in one order: equal maps are equal bytes."""
         text = io.StringIO()

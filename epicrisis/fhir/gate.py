@@ -54,6 +54,13 @@ class Checked(Struct, gc=False):
     entries: list[Entry]
     layout: int | None = None
 
+    def pass_on(self, checks: Sequence["Check"]) -> None:
+        """Run an operator's own checks on each resource; the first that it does not pass raises `Malformed`."""
+        for entry in self.entries if checks else ():
+            if entry.raw is not None:
+                for check in checks:
+                    check(entry.resource_type or "", entry.parsed, entry.raw)
+
 
 class _Head(Struct):
     resourceType: str | UnsetType = UNSET
@@ -74,11 +81,10 @@ _Inside = Literal["", "resource", "contained"]
 
 
 class Gate:
-    """Checks FHIR R4 JSON. `checks` are an operator's own, run after the gate's, on each resource."""
+    """Checks FHIR R4 JSON."""
 
-    def __init__(self, limits: Limits | None = None, checks: Sequence[Check] = ()) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._checks = tuple(checks)
         self._kinds: dict[bytes, _Kind] = {}
         self._scratch = bytearray()
 
@@ -95,11 +101,6 @@ class Gate:
                 entries = [Entry(0, None, None, None, None, raw, parsed, root)]
         except Fault as fault:
             raise fault.refusal(root) from None
-        if self._checks:
-            for entry in entries:
-                if entry.raw is not None:
-                    for check in self._checks:
-                        check(entry.resource_type or "", entry.parsed, entry.raw)
         return Checked(root, raw, parsed, entries)
 
     def _type(self, raw: bytes) -> bytes:

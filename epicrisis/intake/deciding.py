@@ -11,6 +11,7 @@ from epicrisis.codec import Codec, DataKey, KeyStore
 from epicrisis.decider import Inbound, Service, To, fold, operator_of
 from epicrisis.errors import Malformed, Refused, VersionMismatch
 from epicrisis.event import Meta, event_type, event_version, makes_version
+from epicrisis.fhir.codes import Reading
 from epicrisis.intake.identity import event_ids
 from epicrisis.intake.inbox import Message
 from epicrisis.intake.resolve import Item, Resolver
@@ -61,12 +62,13 @@ def decide_all(
     journals: Mapping[str, Journal],
     codec: Codec,
     keys: KeyStore,
+    reading: Reading,
     again: bool = False,
 ) -> dict[str, Decided]:
     """Per service what it appends. One refusal refuses the whole message.
 
-    ``again``: the message was begun before. A service that has its part already is not asked a second time: what it
-    would say now, it would say about its own events.
+    ``reading`` reads codes as facts, by the operator's code map. ``again``: the message was begun before. A service
+    that has its part already is not asked a second time: what it would say now, it would say about its own events.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def decide_all(
     VersionMismatch
         A resource is not at the version that an entry names.
     """
-    addressed, members = _read(message, resolver, items, services)
+    addressed, members = _read(message, resolver, items, services, reading)
     subjects = {a.subject for some in addressed.values() for a in some}
     data_keys = keys.for_subjects(subjects) if subjects else {}
     minted = {i.subject for i in items if i.found_by == "new" and i.resource_type == "Patient" and not again}
@@ -99,7 +101,7 @@ def decide_all(
 
 
 def _read(
-    message: Message, resolver: Resolver, items: Sequence[Item], services: Sequence[Service]
+    message: Message, resolver: Resolver, items: Sequence[Item], services: Sequence[Service], reading: Reading
 ) -> tuple[dict[str, list[_Addressed]], set[tuple[UUID, str]]]:
     """Ask every service's reader; what nobody keeps goes to the fallback."""
     readers = {
@@ -129,6 +131,7 @@ def _read(
             now=message.received,
             resolve=resolver.reference,
             found_by=item.found_by,
+            codes=reading,
         )
         kept = False
         try:

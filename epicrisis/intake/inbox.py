@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 import psycopg
@@ -16,10 +16,13 @@ from psycopg.types.json import Jsonb
 from epicrisis.codec import DataKey
 from epicrisis.codec.sealing import seal, unseal
 from epicrisis.database import Database
+from epicrisis.fhir.codes import Code
 from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.intake")
 MAX_BYTES = 256 * 1024 * 1024
+MAX_SYSTEM, MAX_CODE = 256, 64
+NO_SYSTEM, NO_CODE = "(no system: too long)", "(no code: too long)"
 
 
 def seal_original(raw: bytes, key: DataKey, message: UUID) -> bytes:
@@ -44,10 +47,30 @@ class Message:
     door: str
     key: UUID
     original: bytes
+    codes: bytes = b""
+    """The version of the operator's code map that it is decided by."""
 
 
 Found: TypeAlias = tuple[str, dict[str, Any] | None] | None
 """State and result of a message, None where it is new."""
+
+
+class Unmapped(NamedTuple):
+    """A local code that no code map had: in how many messages, when first and last."""
+
+    operator: str
+    system: str
+    code: str
+    messages: int
+    first: datetime
+    last: datetime
+
+
+def listed(code: Code) -> Code:
+    """A code as it is listed: what is no code, but perhaps a text about somebody, is not repeated."""
+    system, word = code
+    fits = len(system) <= MAX_SYSTEM and system.isprintable()
+    return system if fits else NO_SYSTEM, word if len(word) <= MAX_CODE and word.isprintable() else NO_CODE
 
 
 class Inbox(Protocol):
@@ -63,8 +86,11 @@ class Inbox(Protocol):
         """
         ...
 
-    def finish(self, id_: UUID, result: dict[str, Any]) -> None:
-        """The message is done; its subjects are free. Where it was ``refused``, it may be recorded again."""
+    def finish(self, id_: UUID, result: dict[str, Any], unmapped: Collection[Code] = ()) -> None:
+        """The message is done; its subjects are free. Where it was ``refused``, it may be recorded again.
+
+        ``unmapped``: its local codes that no code map has, to be counted.
+        """
         ...
 
     def forget(self, id_: UUID) -> None:
@@ -77,6 +103,18 @@ class Inbox(Protocol):
 
     def unfinished(self, id_: UUID | None = None) -> list[Message]:
         """Messages that are recorded and not done, oldest first."""
+        ...
+
+    def keep_codes(self, digest: bytes, table: bytes) -> None:
+        """Keep a version of a code map."""
+        ...
+
+    def codes(self, digest: bytes) -> bytes | None:
+        """A version of a code map that was kept."""
+        ...
+
+    def unmapped(self) -> list[Unmapped]:
+        """The unmapped codes of all finished messages, most frequent first."""
         ...
 
     def watching(self, id_: UUID) -> AbstractContextManager[tuple[bool, Found]]:
@@ -111,14 +149,20 @@ class PostgresInbox:
                     "key": message.key,
                     "original": message.original,
                     "subjects": array(subjects),
+                    "codes": message.codes,
                 },
             )
             [(others,)] = cur.fetchall()
             return set(others)
 
-    def finish(self, id_: UUID, result: dict[str, Any]) -> None:
+    def finish(self, id_: UUID, result: dict[str, Any], unmapped: Collection[Code] = ()) -> None:
         with self._watched(id_) as cur:
-            cur.execute(_SQL["finish"], {"id": id_, "result": Jsonb(result)})
+            if not unmapped:
+                cur.execute(_SQL["finish"], {"id": id_, "result": Jsonb(result)})
+                return
+            systems, codes = zip(*sorted(listed(code) for code in unmapped), strict=True)
+            told = {"id": id_, "result": Jsonb(result), "systems": list(systems), "codes": list(codes)}
+            cur.execute(_SQL["finish_and_list"], told)
 
     def forget(self, id_: UUID) -> None:
         with self._watched(id_) as cur:
@@ -132,8 +176,23 @@ class PostgresInbox:
     def unfinished(self, id_: UUID | None = None) -> list[Message]:
         with self._database.session() as cur:
             cur.execute(_SQL["unfinished"], {"id": id_})
-            names = ("id", "received", "operator", "clinic", "door", "key", "original")
+            names = ("id", "received", "operator", "clinic", "door", "key", "original", "codes")
             return [Message(**dict(zip(names, row, strict=True))) for row in cur]
+
+    def keep_codes(self, digest: bytes, table: bytes) -> None:
+        with self._database.session() as cur:
+            cur.execute(_SQL["keep_codes"], {"digest": digest, "rows": table})
+
+    def codes(self, digest: bytes) -> bytes | None:
+        with self._database.session() as cur:
+            cur.execute(_SQL["codes"], {"digest": digest})
+            row = cur.fetchone()
+            return None if row is None else row[0]
+
+    def unmapped(self) -> list[Unmapped]:
+        with self._database.session() as cur:
+            cur.execute(_SQL["unmapped"])
+            return [Unmapped(*row) for row in cur]
 
     @contextmanager
     def watching(self, id_: UUID) -> Iterator[tuple[bool, Found]]:

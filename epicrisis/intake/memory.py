@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from epicrisis.intake.inbox import Found, Message
+from epicrisis.fhir.codes import Code
+from epicrisis.intake.inbox import Found, Message, Unmapped, listed
 
 
 class MemoryInbox:
@@ -21,6 +22,8 @@ class MemoryInbox:
         self._done: set[UUID] = set()
         self._busy: dict[UUID, UUID] = {}
         self._watched: set[UUID] = set()
+        self._codes: dict[bytes, bytes] = {}
+        self._unmapped: dict[tuple[str, str, str], Unmapped] = {}
 
     def result(self, id_: UUID) -> Found:
         with self._lock:
@@ -40,9 +43,14 @@ class MemoryInbox:
                     self._done.discard(message.id)
             return others
 
-    def finish(self, id_: UUID, result: dict[str, Any]) -> None:
+    def finish(self, id_: UUID, result: dict[str, Any], unmapped: Collection[Code] = ()) -> None:
         with self._lock:
             self._results[id_] = result
+            for system, code in {listed(code) for code in unmapped}:
+                message = self._messages[id_]
+                key, at = (message.operator, system, code), message.received
+                old = self._unmapped.get(key, Unmapped(*key, 0, at, at))
+                self._unmapped[key] = old._replace(messages=old.messages + 1, last=max(old.last, at))
             self._done.add(id_)
             self._leave(id_)
 
@@ -51,6 +59,18 @@ class MemoryInbox:
             self._leave(id_)
             if id_ not in self._results:
                 self._messages.pop(id_, None)
+
+    def keep_codes(self, digest: bytes, table: bytes) -> None:
+        with self._lock:
+            self._codes[digest] = table
+
+    def codes(self, digest: bytes) -> bytes | None:
+        with self._lock:
+            return self._codes.get(digest)
+
+    def unmapped(self) -> list[Unmapped]:
+        with self._lock:
+            return sorted(self._unmapped.values(), key=lambda one: (-one.messages, one))
 
     def occupied(self, id_: UUID) -> set[UUID]:
         with self._lock:

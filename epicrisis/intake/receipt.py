@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What came of a message: resources in it, events per service, an outcome per entry, in order. ``repeated``: it was
-    known already, and this is the first answer.
+    known already, and this is the first answer. ``unmapped``: how many different local codes no code map has.
     """
 
     message: UUID
@@ -33,6 +33,7 @@ class Receipt:
     events: Mapping[str, int] = field(default_factory=dict)
     repeated: bool = False
     entries: tuple[Outcome, ...] = ()
+    unmapped: int = 0
 
     @property
     def total(self) -> int:
@@ -41,13 +42,25 @@ class Receipt:
 
     def result(self) -> dict[str, Any]:
         """As the inbox keeps it."""
-        return {"resources": self.resources, "events": dict(self.events), "entries": self.entries}
+        return {
+            "resources": self.resources,
+            "events": dict(self.events),
+            "entries": self.entries,
+            "unmapped": self.unmapped,
+        }
 
     @classmethod
     def again(cls, message: UUID, result: Mapping[str, Any]) -> Receipt:
         """The first answer, from what the inbox kept."""
         entries = tuple(Outcome(*one) for one in result.get("entries", ()))
-        return cls(message, result["resources"], result["events"], repeated=True, entries=entries)
+        return cls(
+            message,
+            result["resources"],
+            result["events"],
+            repeated=True,
+            entries=entries,
+            unmapped=result.get("unmapped", 0),
+        )
 
 
 def outcomes(items: Sequence[Item], plan: Mapping[str, Decided]) -> tuple[Outcome, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from epicrisis import logging
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.decider import Service
 from epicrisis.errors import Conflict, KeyLost, Poison, Refused, TooManyConflicts
+from epicrisis.fhir.codes import Reading
 from epicrisis.fhir.gate import Checked, Gate
 from epicrisis.intake.check import check
 from epicrisis.intake.deciding import Decided, decide_all
@@ -27,6 +29,7 @@ from epicrisis.intake.inbox import Inbox, Message, seal_original, unseal_origina
 from epicrisis.intake.known import Known
 from epicrisis.intake.receipt import Receipt, outcomes
 from epicrisis.intake.resolve import Item, Resolver
+from epicrisis.intake.terms import CodeMaps, Terms
 from epicrisis.journal import Claim, Journal
 
 TRIES = 5
@@ -53,6 +56,7 @@ class Intake:
         ticks: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
         gate: Gate | None = None,
+        terms: Mapping[str, Terms] | None = None,
     ) -> None:
         self._services = order(services)
         self._journals = journals
@@ -64,14 +68,19 @@ class Intake:
         self._ticks = ticks
         self._pause = pause
         self._gate = gate or Gate()
+        self._checks = {name: one.checks for name, one in (terms or {}).items()}
+        self._codes = CodeMaps(inbox, terms or {})
         self._identifying = {
             kind: (service, journals[service.name]) for service in self._services for kind in service.identifies
         }
         self._identity = next(journals[s.name] for s in self._services if s.share is not None)
 
-    def check(self, raw: bytes) -> Checked:
-        """The gate alone, for whoever runs it ahead of `receive`."""
-        return check(self._gate, raw)
+    def check(self, raw: bytes, operator: str = "") -> Checked:
+        """The gate alone, with the operator's own checks if it is named, for whoever runs it ahead of `receive`."""
+        checked = check(self._gate, raw)
+        if operator:
+            checked.pass_on(self._checks.get(operator, ()))
+        return checked
 
     def receive(
         self,
@@ -100,6 +109,7 @@ class Intake:
         if first is not None:
             return first
         checked = checked or self.check(raw)
+        checked.pass_on(self._checks.get(operator, ()))
         for attempt in range(TRIES):
             try:
                 resolver, items = self._resolve(checked, id_, operator)
@@ -122,9 +132,13 @@ class Intake:
                 door=door,
                 key=key.id,
                 original=seal_original(raw, key, id_),
+                codes=self._codes.digest(operator),
             )
             with self._inbox.watching(id_) as (mine, found):
                 if mine and (found is None or _open(*found)) and self._occupy(message, subjects):
+                    if found is not None:
+                        [begun] = self._inbox.unfinished(id_)
+                        message = replace(message, codes=begun.codes)
                     try:
                         return self._carry_out(message, resolver, items, again=found is not None)
                     except Conflict:
@@ -220,7 +234,8 @@ class Intake:
 
     def _carry_out(self, message: Message, resolver: Resolver, items: list[Item], *, again: bool) -> Receipt:
         """Decide everything, then append; the result is remembered."""
-        decide = self._decide(message, resolver, items)
+        reading = Reading(self._codes.of(message.codes))
+        decide = self._decide(message, resolver, items, reading)
         plan = decide(again)
         claims = resolver.claims(items)
         events: dict[str, int] = {}
@@ -229,8 +244,10 @@ class Intake:
             if decided is not None:
                 events[service.name] = self._append(service, plan, claims.get(service.name, []), decide)
         happened = {name: n for name, n in events.items() if n}
-        receipt = Receipt(message.id, len(items), happened, entries=outcomes(items, plan))
-        self._inbox.finish(message.id, receipt.result())
+        receipt = Receipt(
+            message.id, len(items), happened, entries=outcomes(items, plan), unmapped=len(reading.unmapped)
+        )
+        self._inbox.finish(message.id, receipt.result(), reading.unmapped)
         return receipt
 
     def _refuse(self, id_: UUID, refusal: Refused, *, again: bool) -> None:
@@ -258,7 +275,9 @@ class Intake:
                     return True
         return False
 
-    def _decide(self, message: Message, resolver: Resolver, items: list[Item]) -> Callable[[bool], dict[str, Decided]]:
+    def _decide(
+        self, message: Message, resolver: Resolver, items: list[Item], reading: Reading
+    ) -> Callable[[bool], dict[str, Decided]]:
         def decide(again: bool) -> dict[str, Decided]:
             return decide_all(
                 message,
@@ -268,6 +287,7 @@ class Intake:
                 journals=self._journals,
                 codec=self._codec,
                 keys=self._keys,
+                reading=reading,
                 again=again,
             )
 

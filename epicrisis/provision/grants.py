@@ -26,6 +26,11 @@ GRANT USAGE ON SCHEMA inbox TO {intake};
 GRANT SELECT, INSERT, DELETE ON inbox.message TO {intake};
 GRANT UPDATE (state, result) ON inbox.message TO {intake};
 GRANT SELECT, INSERT, DELETE ON inbox.busy TO {intake};
+GRANT SELECT, INSERT ON inbox.code_map TO {intake};
+GRANT SELECT, INSERT ON inbox.unmapped TO {intake};
+GRANT UPDATE (messages, last) ON inbox.unmapped TO {intake};
+GRANT USAGE ON SCHEMA inbox TO {reader};
+GRANT SELECT ON inbox.unmapped TO {reader};
 """
 
 QUARANTINE = """

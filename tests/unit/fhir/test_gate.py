@@ -185,17 +185,6 @@ def test_narrative_is_held_to_the_allow_list() -> None:
         assert rule in text
 
 
-def test_an_operator_can_add_checks() -> None:
-    def no_patients(resource_type: str, _parsed: Any, _raw: bytes) -> None:
-        if resource_type == "Patient":
-            raise Malformed("no patients here", where="Patient")
-
-    gate = Gate(checks=[no_patients])
-    gate.check(json.dumps(OBSERVATION).encode())
-    with pytest.raises(Malformed, match="no patients"):
-        gate.check(json.dumps(bundle(entry(PATIENT))).encode())
-
-
 def test_a_gate_per_thread_shares_the_compiled_types() -> None:
     failures: list[Exception] = []
 
