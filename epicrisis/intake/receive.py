@@ -136,8 +136,7 @@ class Intake:
             )
             with self._inbox.watching(id_) as (mine, found):
                 if mine and (found is None or _open(*found)) and self._occupy(message, subjects):
-                    if found is not None:
-                        [begun] = self._inbox.unfinished(id_)
+                    for begun in self._inbox.unfinished(id_) if found is not None else ():
                         message = replace(message, codes=begun.codes)
                     try:
                         return self._carry_out(message, resolver, items, again=found is not None)

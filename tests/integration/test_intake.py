@@ -761,9 +761,8 @@ def test_a_message_is_finished_by_the_code_map_that_it_was_begun_with(house: Hou
     assert codes_of(house, house.receive(coded("K", "NEW", of="k2")))[1][0] == "http://loinc.org|1-1"
 
 
-def test_the_list_of_an_operator_has_an_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    if isinstance(house.inbox, MemoryInbox):
-        pytest.skip("the cap is PostgreSQL's: for memory there is no need")
+def test_the_list_of_an_operator_has_an_end(shared_parts: tuple[Any, ...]) -> None:
+    house = House(*shared_parts)
     assert house.settings
     with psycopg.connect(house.settings.dsn_for("intake", "intake")) as connection:
         connection.execute(

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 
 from epicrisis.errors import Conflict
+from epicrisis.fhir.codes import Code
 from epicrisis.intake.inbox import Found, Message
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.journal import Append, Appended, Claim, History, MemoryJournal, MemoryOutgoing
@@ -306,8 +307,18 @@ class Inbox(MemoryInbox):
         found: set[UUID] = commit(self.schedule, "record", None, lambda: super(Inbox, self).record(message, subjects))
         return found
 
-    def finish(self, id_: UUID, result: dict[str, Any]) -> None:
-        commit(self.schedule, "finish", None, lambda: self._check(id_) or super(Inbox, self).finish(id_, result))
+    def finish(self, id_: UUID, result: dict[str, Any], unmapped: Collection[Code] = ()) -> None:
+        commit(
+            self.schedule, "finish", None, lambda: self._check(id_) or super(Inbox, self).finish(id_, result, unmapped)
+        )
+
+    def keep_codes(self, digest: bytes, table: bytes) -> None:
+        self.schedule.turn("inbox keep codes")
+        super().keep_codes(digest, table)
+
+    def codes(self, digest: bytes) -> bytes | None:
+        self.schedule.turn("inbox codes")
+        return super().codes(digest)
 
     def forget(self, id_: UUID) -> None:
         commit(self.schedule, "forget", None, lambda: self._check(id_) or super(Inbox, self).forget(id_))
