@@ -252,6 +252,14 @@ def facts(resource_type: str, raw: bytes) -> Facts:
     return Facts(tuple(tokens), begins, ends, tuple(words)[:WORDS])
 
 
+def references_of(resource_type: str, parameter: str, raw: bytes) -> list[str]:
+    """The ids that a resource refers to under a parameter."""
+    plan = _plan(resource_type)
+    resource = plan.decode(raw)
+    wanted = [values for name, values, add in plan.tokens if name == parameter and add is _add_reference]
+    return [id_ for values in wanted for value in values(resource) if (id_ := id_of(value.reference))]
+
+
 @cache
 def _plan(resource_type: str) -> _Plan:
     known = parameters()[resource_type].values()

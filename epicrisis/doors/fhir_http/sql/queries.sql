@@ -2,3 +2,38 @@
 WITH over AS (DELETE FROM smart.assertion WHERE expires < %(now)s)
 INSERT INTO smart.assertion (digest, expires) VALUES (%(digest)s, %(expires)s)
 ON CONFLICT (digest) DO NOTHING RETURNING 1
+
+-- of_subject: all rows of a subject, with the events of their versions
+SELECT resource_id, subject, source, resource_type, version, recorded, retracted, seqs[version], seqs
+FROM read.cluster_chart_seen WHERE subject = %(subject)s
+
+-- by_ids: the rows of these resources, of whatever service, oldest first
+SELECT resource_id, subject, source, resource_type, version, recorded, retracted, seqs[version], seqs
+FROM read.cluster_chart_seen WHERE resource_id = ANY(%(ids)s::uuid[])
+ORDER BY resource_id, recorded, source
+
+-- sees: whether a patient is in the clinic's roster
+SELECT 1 FROM read.roster WHERE clinic_id = current_setting('epicrisis.clinic', true) AND subject = %(subject)s
+
+-- incomplete: whether events of these subjects wait before the chart, the roster or the ledger
+SELECT EXISTS (
+    SELECT FROM projection.parked WHERE subject = ANY(%(subjects)s::uuid[]) AND (
+        consumer = 'ledger' OR consumer IN (
+            SELECT schema FROM projection.generation
+            WHERE state = 'live' AND projection IN ('cluster_chart', 'clinic_patients')
+        )
+    )
+)
+
+-- versions_of: how many versions of these resources can be read, and whether they were retracted
+SELECT resource_id, sum(version)::int, bool_or(retracted)
+FROM read.cluster_chart_seen WHERE resource_id = ANY(%(ids)s::uuid[])
+GROUP BY resource_id
+
+-- recorded: when each event of a subject was recorded
+SELECT source, seq, recorded FROM read.ledger_seen WHERE subject = %(subject)s AND slice = %(slice)s
+
+-- kept: events by their place; more than were asked for where several sources or subjects are
+SELECT subject, source, seq, recorded, value FROM read.ledger_seen
+WHERE slice = ANY(%(slices)s::smallint[]) AND subject = ANY(%(subjects)s::uuid[])
+    AND source = ANY(%(sources)s::text[]) AND seq = ANY(%(seqs)s::bigint[])

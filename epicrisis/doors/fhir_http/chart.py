@@ -1,0 +1,296 @@
+"""The charts as one clinic may see them: rows of the read model, and the resources' bytes out of the ledger.
+
+Everything goes through the role ``door``: by views that show the subjects of the clinic's roster and the directory, and
+nothing else, whatever is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from epicrisis.codec import Codec, KeyStore
+from epicrisis.database import Database
+from epicrisis.doors.fhir_http.query import Sort, When, Word
+from epicrisis.errors import Poison
+from epicrisis.fhir.search import parameters_of
+from epicrisis.slices import slice_of
+from epicrisis.sql import array, literal, queries
+
+_SQL = queries("epicrisis.doors.fhir_http")
+
+DIRECTORY = ("Organization", "Location", "Practitioner", "PractitionerRole", "HealthcareService")
+"""The types that belong to no patient and that everybody may read."""
+CHANGING = ("Condition", "ServiceRequest", "Encounter", "EpisodeOfCare")
+"""The types that more than one service may keep: of one resource there may be several rows."""
+_NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+_EVER = datetime(1, 1, 2, tzinfo=UTC)
+
+_NAMED = "SELECT subject FROM read.cluster_chart_word_seen WHERE"
+_ROW = sql.SQL("resource_id, subject, source, resource_type, version, recorded, retracted, seqs[version]")
+_COMPARED = {
+    "eq": "{b} >= %(p)s AND {e} <= %(q)s",
+    "ne": "NOT ({b} >= %(p)s AND {e} <= %(q)s)",
+    "gt": "{e} > %(q)s",
+    "lt": "{b} < %(p)s",
+    "ge": "({e} > %(q)s OR ({b} >= %(p)s AND {e} <= %(q)s))",
+    "le": "({b} < %(p)s OR ({b} >= %(p)s AND {e} <= %(q)s))",
+    "sa": "{b} >= %(q)s",
+    "eb": "{e} <= %(p)s",
+}
+"""How the moments p to q of a search compare with those, b to e, of a resource."""
+
+
+class Row(NamedTuple):
+    """A resource's newest version, as one service keeps it. ``seq`` is the event that holds it."""
+
+    id: UUID
+    subject: UUID
+    source: str
+    resource_type: str
+    version: int
+    recorded: datetime
+    retracted: bool
+    seq: int
+    before: int = 0
+    """How many versions other services kept before."""
+
+    @property
+    def place(self) -> Place:
+        return Place(self.subject, self.source, self.seq)
+
+
+class Place(NamedTuple):
+    """Where an event lies in the ledger."""
+
+    subject: UUID
+    source: str
+    seq: int
+
+
+class Kept(NamedTuple):
+    """A version as the ledger has it. ``raw`` is empty where its event brought no bytes, None where the key is gone."""
+
+    recorded: datetime
+    raw: bytes | None
+
+
+class Version(NamedTuple):
+    """One version of a resource."""
+
+    row: Row
+    number: int
+    place: Place
+    recorded: datetime
+
+
+class Condition:
+    """What rows must be like: SQL, written in this module alone, and its values."""
+
+    def __init__(self) -> None:
+        self._parts: list[sql.Composable] = []
+        self.values: dict[str, Any] = {}
+
+    def add(self, text: str, value: Any = None) -> None:
+        """One condition; ``{}`` in it stands for the value."""
+        if "{}" in text:
+            name = f"v{len(self.values)}"
+            self.values[name] = value
+            text = text.replace("{}", f"%({name})s")
+        self._parts.append(sql.SQL(literal(text)))
+
+    def when(self, whens: Sequence[When], begin: str, end: str) -> None:
+        """A date that compares as one of these want it."""
+        texts = []
+        for one in whens:
+            p, q = f"v{len(self.values)}", f"v{len(self.values) + 1}"
+            self.values |= {p: one.begin, q: one.end}
+            text = _COMPARED[one.prefix].format(b=begin, e=end)
+            texts.append(f"({text.replace('%(p)s', f'%({p})s').replace('%(q)s', f'%({q})s')})")
+        self._parts.append(sql.SQL(literal(f"({' OR '.join(texts)})")))
+
+    def sql(self) -> sql.Composable:
+        return sql.SQL(" AND ").join(self._parts)
+
+
+class Chart:
+    """Opens the charts for one clinic at a time. Share one between threads."""
+
+    def __init__(self, database: Database, codec: Codec, keys: KeyStore) -> None:
+        self._database = database
+        self._codec = codec
+        self._keys = keys
+
+    @contextmanager
+    def seen_by(self, clinic: str) -> Iterator[View]:
+        """What this clinic sees, in one transaction."""
+        with self._database.transaction(clinic=clinic) as cur:
+            cur.execute("SET LOCAL statement_timeout = '20s'")
+            yield View(cur, self._codec, self._keys)
+
+
+class View:
+    """The charts of one clinic, within a transaction."""
+
+    def __init__(self, cur: psycopg.Cursor[Any], codec: Codec, keys: KeyStore) -> None:
+        self._cur = cur
+        self._codec = codec
+        self._keys = keys
+
+    # Rows
+
+    def find(self, condition: Condition, sort: Sort, after: Sequence[Any], limit: int) -> list[tuple[Row, Any]]:
+        """Rows with their sort keys, in order, behind ``after`` (a sort key and an id; empty: from the first)."""
+        key = _key_of(sort)
+        down = sort.down
+        if after:
+            sign = "<" if down else ">"
+            if sort.by == "id":
+                condition.add(f"resource_id {sign} {{}}", UUID(after[1]))
+            else:
+                name = f"v{len(condition.values)}"
+                condition.values |= {name: after[0], "last_id": UUID(after[1])}
+                condition.add(f"({key}, resource_id) {sign} (%({name})s, %(last_id)s)")
+        order = sql.SQL(literal(f"{key} DESC, resource_id DESC" if down else f"{key}, resource_id"))
+        query = sql.SQL(
+            "SELECT {row}, {key} FROM read.cluster_chart_seen WHERE {where} ORDER BY {order} LIMIT {limit}"
+        ).format(
+            row=_ROW,
+            key=sql.SQL(literal(key)),
+            where=condition.sql(),
+            order=order,
+            limit=sql.Literal(limit),
+        )
+        self._cur.execute(query, condition.values)
+        return [(Row(*values[:8]), values[8]) for values in self._cur]
+
+    def count(self, condition: Condition) -> int:
+        """How many resources there are."""
+        query = sql.SQL("SELECT count(DISTINCT resource_id) FROM read.cluster_chart_seen WHERE {}")
+        row = self._cur.execute(query.format(condition.sql()), condition.values).fetchone()
+        return int(row[0]) if row else 0
+
+    def of_subject(self, subject: UUID) -> list[tuple[Row, tuple[int, ...]]]:
+        """All rows of a subject, each with the events of its versions."""
+        self._cur.execute(_SQL["of_subject"], {"subject": subject})
+        return [(Row(*values[:8]), tuple(values[8])) for values in self._cur]
+
+    def by_ids(self, ids: Collection[UUID]) -> dict[UUID, list[tuple[Row, tuple[int, ...]]]]:
+        """The rows of these resources, oldest first, each with the events of its versions."""
+        found: dict[UUID, list[tuple[Row, tuple[int, ...]]]] = {}
+        if ids:
+            self._cur.execute(_SQL["by_ids"], {"ids": array(ids)})
+            for values in self._cur:
+                row = Row(*values[:8])
+                rows = found.setdefault(row.id, [])
+                before = rows[-1][0].before + rows[-1][0].version if rows else 0
+                rows.append((row._replace(before=before), tuple(values[8])))
+        return found
+
+    def newest(self, rows: Sequence[Row]) -> list[Row]:
+        """Without those that another service keeps a newer version of; of the rest, what there was before."""
+        several = self.by_ids([row.id for row in rows if row.resource_type in CHANGING])
+        found = []
+        for row in rows:
+            known = several.get(row.id)
+            if known is None:
+                found.append(row)
+            elif known[-1][0].source == row.source:
+                found.append(known[-1][0])
+        return found
+
+    # Who is seen
+
+    def sees(self, subject: UUID) -> bool:
+        """Whether a patient is in the clinic's roster."""
+        return self._cur.execute(_SQL["sees"], {"subject": subject}).fetchone() is not None
+
+    def incomplete(self, subjects: Collection[UUID]) -> bool:
+        """Whether events of these subjects wait that the charts lack."""
+        row = self._cur.execute(_SQL["incomplete"], {"subjects": array(subjects)}).fetchone()
+        return bool(row and row[0])
+
+    def versions_of(self, ids: Collection[UUID]) -> dict[UUID, tuple[int, bool]]:
+        """How many versions there are of each, and whether it was retracted."""
+        self._cur.execute(_SQL["versions_of"], {"ids": array(ids)})
+        return {id_: (versions, retracted) for id_, versions, retracted in self._cur}
+
+    # Bytes
+
+    def recorded(self, subject: UUID) -> dict[Place, datetime]:
+        """When each event of a subject was recorded."""
+        self._cur.execute(_SQL["recorded"], {"subject": subject, "slice": slice_of(subject)})
+        return {Place(subject, source, seq): recorded for source, seq, recorded in self._cur}
+
+    def kept(self, places: Collection[Place]) -> dict[Place, Kept]:
+        """What lies there. Absent: the ledger has not come so far."""
+        if not places:
+            return {}
+        wanted = set(places)
+        subjects = {place.subject for place in wanted}
+        self._cur.execute(
+            _SQL["kept"],
+            {
+                "slices": array({slice_of(subject) for subject in subjects}),
+                "subjects": array(subjects),
+                "sources": list({place.source for place in wanted}),
+                "seqs": array({place.seq for place in wanted}),
+            },
+        )
+        rows = [values for values in self._cur if values[:3] in wanted]
+        opened = [self._codec.open(values[4]) for values in rows]
+        keys = self._keys.by_ids({sealed.meta.key for sealed in opened if sealed.meta.key is not None})
+        found: dict[Place, Kept] = {}
+        for (subject, source, seq, recorded, _), sealed in zip(rows, opened, strict=True):
+            key = keys.get(sealed.meta.key) if sealed.meta.key is not None else None
+            raw = None
+            if key is not None:
+                try:
+                    raw = getattr(self._codec.unseal(sealed, key), "resource", b"")
+                except Poison:
+                    raw = None
+            found[Place(subject, source, seq)] = Kept(recorded, raw)
+        return found
+
+
+def _key_of(sort: Sort) -> str:
+    match sort.by:
+        case "id":
+            return "resource_id"
+        case "updated":
+            return "recorded"
+        case _:
+            return f"coalesce(begins, ends, '{_EVER if sort.down else _NEVER}'::timestamptz)"
+
+
+def dated(condition: Condition, whens: Sequence[When]) -> None:
+    """The date of the resources compares like one of these."""
+    condition.add("(begins IS NOT NULL OR ends IS NOT NULL)")
+    condition.when(whens, "coalesce(begins, '-infinity')", "coalesce(ends, 'infinity')")
+
+
+def updated(condition: Condition, whens: Sequence[When]) -> None:
+    """When they were recorded compares like one of these."""
+    condition.when(whens, "recorded", "recorded + interval '1 microsecond'")
+
+
+def named(condition: Condition, words: Sequence[Word]) -> None:
+    """A name of the resource's owner begins like one of these."""
+    texts = []
+    for word in words:
+        first, last = f"v{len(condition.values)}", f"v{len(condition.values) + 1}"
+        condition.values |= {first: word.begins, last: word.begins + "\U0010ffff"}
+        part = "" if word.part == "name" else f" AND part = '{word.part}'"
+        texts.append(f'(word COLLATE "C" >= %({first})s AND word COLLATE "C" < %({last})s{part})')
+    condition.add(f"subject = ANY(ARRAY({_NAMED} {' OR '.join(texts)}))")
+
+
+def has_date(resource_type: str) -> bool:
+    """Whether a type is searched by a date."""
+    return any(p.kind == "date" for p in parameters_of(resource_type).values())

@@ -1,0 +1,282 @@
+"""Reading one resource: read, vread, and its history. What searches and whole charts share is in `Reader`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from epicrisis.doors.fhir_http import bundles
+from epicrisis.doors.fhir_http.answers import Answer, Told, etag, told
+from epicrisis.doors.fhir_http.app import Call, Interaction
+from epicrisis.doors.fhir_http.chart import Chart, Kept, Place, Row, Version, View
+from epicrisis.doors.fhir_http.names import Names
+from epicrisis.doors.fhir_http.pages import Page, Pages
+from epicrisis.doors.fhir_http.query import IDENTIFIED, Named, count_of
+from epicrisis.doors.fhir_http.written import Written
+from epicrisis.fhir.outcome import Problem
+from epicrisis.fhir.search import interval
+
+PAGE = "_page"
+LATE = Problem(
+    severity="warning",
+    code="incomplete",
+    expression="",
+    text="what this client wrote last may be missing: it cannot be read yet",
+)
+PARKED = Problem(
+    severity="warning",
+    code="incomplete",
+    expression="",
+    text="the newest events of this patient may be missing: they wait to be applied",
+)
+UNREADABLE = Problem(
+    severity="warning",
+    code="incomplete",
+    expression="",
+    text="resources were left out whose record was erased, or which cannot be read yet",
+)
+_SOON = {"Retry-After": "1"}
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z").match
+_WRONG = b'"entered-in-error"'
+
+Rows = Sequence[tuple[Row, tuple[int, ...]]]
+"""A resource's rows, oldest first, each with the events of its versions."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one call reads: the view of its clinic, and what is to be said about the answer."""
+
+    call: Call
+    view: View
+    late: bool = False
+    """What the client wrote is not there yet."""
+
+    def problems(self, subjects: set[UUID]) -> list[Problem]:
+        """What an answer about these subjects may lack."""
+        found = [LATE] if self.late else []
+        if subjects and self.view.incomplete(subjects):
+            found.append(PARKED)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """What every way of reading needs. Share one between threads."""
+
+    chart: Chart
+    names: Names
+    pages: Pages
+    written: Written
+
+    @contextmanager
+    def seen(self, call: Call) -> Iterator[Seen]:
+        """What the caller's clinic sees, once what this client wrote can be read."""
+        with self.chart.seen_by(call.caller.clinic) as view:
+            yield Seen(call, view, late=not self.written.settled(call.caller.client, view.versions_of))
+
+    def find(self, seen: Seen, resource_type: str, id_: str) -> Rows:
+        """The rows of a resource that is named by the cluster's id or by the operator's own.
+
+        Raises
+        ------
+        Told
+            404; 503 where the client wrote just now, and it may be that.
+        """
+        named = Named((resource_type,), id_)
+        for journals in (False, True) if resource_type in IDENTIFIED else (False,):
+            ids = self.names.ids(seen.call.caller.operator, named, journals=journals)
+            known = seen.view.by_ids(ids)
+            for one in ids:
+                if (rows := known.get(one)) and rows[-1][0].resource_type == resource_type:
+                    return rows
+        if seen.late:
+            raise told(503, "transient", "what this client wrote last cannot be read yet: ask again", headers=_SOON)
+        raise told(404, "not-found", "this clinic knows no such resource")
+
+    def subject(self, seen: Seen, id_: str) -> UUID:
+        """The patient whom a client names.
+
+        Raises
+        ------
+        Told
+            404: the clinic does not know this patient.
+        """
+        return self.find(seen, "Patient", id_)[-1][0].subject
+
+
+def warned(answer: Answer, problems: Sequence[Problem]) -> Answer:
+    """With a header for each, where the body has no place for it."""
+    if not problems:
+        return answer
+    said = ", ".join(f'199 - "{problem.text}"' for problem in problems)
+    return Answer(
+        status=answer.status,
+        body=answer.body,
+        version=answer.version,
+        modified=answer.modified,
+        location=answer.location,
+        media=answer.media,
+        headers={**answer.headers, "Warning": said},
+    )
+
+
+def version_of(rows: Rows, number: int) -> Version | None:
+    """The version of this number; they are counted over all services that kept the resource."""
+    for row, seqs in rows:
+        if row.before < number <= row.before + row.version:
+            place = Place(row.subject, row.source, seqs[number - row.before - 1])
+            return Version(row, number, place, row.recorded)
+    return None
+
+
+def body_of(row: Row, kept: Kept | None, *, newest: bool) -> bytes:
+    """The bytes that were sent.
+
+    Raises
+    ------
+    Told
+        410: deleted, entered in error without a version that says so, or erased; 503: not there yet.
+    """
+    if kept is None:
+        raise told(503, "transient", "this version cannot be read yet: ask again", headers=_SOON)
+    if kept.raw is None:
+        raise told(410, "deleted", "this record was erased")
+    if is_gone(row, kept.raw, newest=newest):
+        gone = told(410, "deleted", "this resource was entered in error and deleted: its history still shows it")
+        raise Told(_with_version(gone.answer, row))
+    return kept.raw
+
+
+def is_gone(row: Row, raw: bytes, *, newest: bool) -> bool:
+    """Whether a version says nothing but that the resource was a mistake. One that was sent so is shown."""
+    return not raw or (newest and row.retracted and _WRONG not in raw)
+
+
+def _with_version(answer: Answer, row: Row) -> Answer:
+    return Answer(status=answer.status, body=answer.body, version=row.before + row.version)
+
+
+class Resources:
+    """The interactions with one resource."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def interactions(self) -> list[Interaction]:
+        return [
+            Interaction(method="GET", path="/{type}/{id}", letter="r", handler=self.read),
+            Interaction(method="GET", path="/{type}/{id}/_history", letter="r", handler=self.history),
+            Interaction(method="GET", path="/Patient/{id}/_history", handler=self.patient_history),
+            Interaction(method="GET", path="/{type}/{id}/_history/{version}", letter="r", handler=self.vread),
+        ]
+
+    def read(self, call: Call) -> Answer:
+        """The newest version."""
+        with self._reader.seen(call) as seen:
+            rows = self._reader.find(seen, call.path["type"], call.path["id"])
+            row = rows[-1][0]
+            number = row.before + row.version
+            raw = body_of(row, seen.view.kept([row.place]).get(row.place), newest=True)
+            problems = seen.problems({row.subject})
+        if call.headers.get("if-none-match") == etag(number):
+            return Answer(status=304, version=number, modified=row.recorded)
+        body = bundles.shown(raw, str(row.id), number, row.recorded)
+        return warned(Answer(body=body, version=number, modified=row.recorded), problems)
+
+    def vread(self, call: Call) -> Answer:
+        """The version of this number."""
+        wanted = call.path["version"]
+        with self._reader.seen(call) as seen:
+            rows = self._reader.find(seen, call.path["type"], call.path["id"])
+            found = version_of(rows, int(wanted)) if _NUMBER(wanted) else None
+            if found is None:
+                raise told(404, "not-found", "this resource has no such version")
+            kept = seen.view.kept([found.place]).get(found.place)
+            raw = body_of(found.row, kept, newest=False)
+            assert kept is not None, "or there were no bytes"
+        body = bundles.shown(raw, str(found.row.id), found.number, kept.recorded)
+        return Answer(body=body, version=found.number, modified=kept.recorded)
+
+    def patient_history(self, call: Call) -> Answer:
+        """A Patient's own: its address looks like that of a compartment."""
+        if not call.caller.may("Patient", "r"):
+            raise told(403, "forbidden", "the access token does not allow this client to read Patient")
+        return self._history(call, "Patient")
+
+    def history(self, call: Call) -> Answer:
+        """All versions, the newest first."""
+        return self._history(call, call.path["type"])
+
+    def _history(self, call: Call, resource_type: str) -> Answer:
+        count, since, at = paging(self._reader, call, "instance")
+        with self._reader.seen(call) as seen:
+            rows = self._reader.find(seen, resource_type, call.path["id"])
+            newest = rows[-1][0]
+            first = min(newest.before + newest.version, at.last[0] - 1 if at else newest.before + newest.version)
+            numbers = range(first, 0, -1)
+            found = [version for number in numbers if (version := version_of(rows, number))]
+            kept = seen.view.kept([version.place for version in found[: count + 1]])
+            problems = seen.problems({newest.subject})
+        entries, last = [], None
+        for one in found[:count]:
+            there = kept.get(one.place)
+            if there is None or there.raw is None:
+                if UNREADABLE not in problems:
+                    problems.append(UNREADABLE)
+                continue
+            if since is not None and there.recorded < since:
+                break
+            entries.append(version_entry(call, one, there, newest=one.row is newest and one.number == first))
+            last = one.number
+        more = len(found) > count and last is not None and len(entries) == count
+        given = [(name, value) for name, value in call.query if name in ("_count", "_since")] if not at else at.given
+        page = Page("instance", resource_type, given, [last]) if more else None
+        links = links_of(self._reader, call, f"{resource_type}/{call.path['id']}/_history", page)
+        if problems:
+            entries.append(bundles.told(problems))
+        total = None if since or at or more else len(found)
+        return Answer(body=bundles.bundle("history", entries, links, total))
+
+
+def version_entry(call: Call, one: Version, there: Kept, *, newest: bool) -> bytes:
+    """An entry of a history."""
+    raw = there.raw or b""
+    gone = is_gone(one.row, raw, newest=newest)
+    id_ = str(one.row.id)
+    resource = None if gone else bundles.shown(raw, id_, one.number, there.recorded)
+    return bundles.version(call.base, one.row.resource_type, id_, one.number, there.recorded, resource)
+
+
+def paging(reader: Reader, call: Call, kind: str) -> tuple[int, datetime | None, Page | None]:
+    """How many entries, since when, and behind which page."""
+    given, page = dict(call.query), None
+    if PAGE in given:
+        page = reader.pages.open(given[PAGE], call.caller.clinic)
+        if page.kind != kind:
+            raise told(400, "value", "this page is not known: begin anew")
+        given = dict(page.given)
+    count = max(1, count_of(given["_count"])) if given.get("_count") else 50
+    return count, since_of(given.get("_since", "")), page
+
+
+def since_of(text: str) -> datetime | None:
+    """``_since``, an instant."""
+    if not text:
+        return None
+    try:
+        return interval(text.replace(" ", "+"))[0]
+    except (ValueError, OverflowError, IndexError):
+        raise told(400, "value", "_since is an instant: write 2026-03-01T12:00:00Z") from None
+
+
+def links_of(reader: Reader, call: Call, path: str, page: Page | None) -> list[tuple[str, str]]:
+    """The links of a Bundle. They say nothing of what was searched for."""
+    links = [("self", f"{call.base}/{path}")]
+    if page is not None:
+        links.append(("next", f"{call.base}/{path}?{PAGE}={reader.pages.seal(page, call.caller.clinic)}"))
+    return links
