@@ -6,10 +6,21 @@ from urllib.parse import urlsplit, urlunsplit
 
 from starlette.applications import Starlette
 
+from epicrisis.assembly import codec, journals, key_store
 from epicrisis.database import Database
 from epicrisis.doors.fhir_http.app import PREFIX, Door, Interaction
 from epicrisis.doors.fhir_http.assertions import PostgresAssertions
+from epicrisis.doors.fhir_http.capability import Capability
+from epicrisis.doors.fhir_http.chart import Chart
+from epicrisis.doors.fhir_http.names import Names
+from epicrisis.doors.fhir_http.pages import Pages
+from epicrisis.doors.fhir_http.reading import Reader, Resources
+from epicrisis.doors.fhir_http.searching import Searches
 from epicrisis.doors.fhir_http.tokens import Tokens, registered
+from epicrisis.doors.fhir_http.whole import Whole
+from epicrisis.doors.fhir_http.written import Written
+from epicrisis.found import services
+from epicrisis.intake.identity import Digests
 from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
 
@@ -30,8 +41,28 @@ def application(settings: Settings, *, base: str) -> Starlette:
         secret=settings.wrapping_key_bytes(),
         assertions=PostgresAssertions(Database(settings.dsn_for("intake", "intake"), size=2, name="intake")),
     )
-    interactions: list[Interaction] = [*tokens.interactions()]
+    written = Written()
+    interactions = [*tokens.interactions(), *_reading(settings, written)]
+    interactions += Capability(interactions).interactions()
     return Door(base=base, interactions=interactions, who=tokens.who).app()
+
+
+def _reading(settings: Settings, written: Written) -> list[Interaction]:
+    """Everything that reads."""
+    known = journals(settings)
+    reader = Reader(
+        chart=Chart(
+            Database(settings.dsn_for("cluster", "door"), size=8, name="cluster"), codec(), key_store(settings, "door")
+        ),
+        names=Names(
+            {kind: known[name] for name, service in services().items() for kind in service.identifies},
+            Digests(settings.wrapping_key_bytes()),
+        ),
+        pages=Pages(settings.wrapping_key_bytes()),
+        written=written,
+    )
+    parts = (Resources(reader), Searches(reader), Whole(reader))
+    return [interaction for part in parts for interaction in part.interactions()]
 
 
 def _also(base: str) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlencode
 from uuid import UUID
 
 from epicrisis.doors.fhir_http import bundles
@@ -236,7 +237,7 @@ class Resources:
         more = len(found) > count and last is not None and len(entries) == count
         given = [(name, value) for name, value in call.query if name in ("_count", "_since")] if not at else at.given
         page = Page("instance", resource_type, given, [last]) if more else None
-        links = links_of(self._reader, call, f"{resource_type}/{call.path['id']}/_history", page)
+        links = links_of(self._reader, call, f"{resource_type}/{call.path['id']}/_history", page, given)
         if problems:
             entries.append(bundles.told(problems))
         total = None if since or at or more else len(found)
@@ -274,9 +275,12 @@ def since_of(text: str) -> datetime | None:
         raise told(400, "value", "_since is an instant: write 2026-03-01T12:00:00Z") from None
 
 
-def links_of(reader: Reader, call: Call, path: str, page: Page | None) -> list[tuple[str, str]]:
-    """The links of a Bundle. They say nothing of what was searched for."""
-    links = [("self", f"{call.base}/{path}")]
+def links_of(
+    reader: Reader, call: Call, path: str, page: Page | None, given: Iterable[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
+    """The links of a Bundle: to what was asked for, in its own words, and onward, which says nothing of it."""
+    asked = urlencode([pair for pair in given if pair[0] != PAGE])
+    links = [("self", f"{call.base}/{path}{'?' if asked else ''}{asked}")]
     if page is not None:
         links.append(("next", f"{call.base}/{path}?{PAGE}={reader.pages.seal(page, call.caller.clinic)}"))
     return links

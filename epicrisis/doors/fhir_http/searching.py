@@ -91,7 +91,7 @@ class Searches:
             page_after = Page("search", kind, list(given), [said, str(row.id)])
         elif total is None and not last:
             total = len(rows)
-        links = links_of(self._reader, call, kind, page_after)
+        links = links_of(self._reader, call, kind, page_after, given)
         return Answer(body=bundles.bundle("searchset", entries, links, total))
 
     def _condition(self, seen: Seen, search: Search) -> tuple[Condition | None, set[UUID]]:

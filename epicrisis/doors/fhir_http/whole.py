@@ -71,7 +71,7 @@ class Whole:
         if problems:
             entries.append(bundles.told(problems))
         onward = Page(EVERYTHING, "Patient", list(given.items()), [str(shown[-1].id)]) if more else None
-        links = links_of(self._reader, call, f"Patient/{call.path['id']}/$everything", onward)
+        links = links_of(self._reader, call, f"Patient/{call.path['id']}/$everything", onward, given.items())
         return Answer(body=bundles.bundle("searchset", entries, links, len(rows)))
 
     def of_patient(self, call: Call) -> Answer:
@@ -93,7 +93,7 @@ class Whole:
         if more:
             place = page[-1].place
             onward = Page("patient", "", [*_kept(call, at)], [page[-1].recorded.isoformat(), place.source, place.seq])
-        links = links_of(self._reader, call, "_history", onward)
+        links = links_of(self._reader, call, "_history", onward, _kept(call, at))
         return Answer(body=bundles.bundle("history", entries, links, len(versions)))
 
     def of_type(self, call: Call) -> Answer:
@@ -116,7 +116,7 @@ class Whole:
             entries = _history(call, seen, versions, problems, since)
         last = page[-1] if more else None
         onward = Page("type", kind, [*_kept(call, at)], [last[1].isoformat(), str(last[0].id)]) if last else None
-        links = links_of(self._reader, call, f"{kind}/_history", onward)
+        links = links_of(self._reader, call, f"{kind}/_history", onward, _kept(call, at))
         return Answer(body=bundles.bundle("history", entries, links, None))
 
 
