@@ -23,6 +23,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.operators",
     "epicrisis.cli.reading",
     "epicrisis.cli.replaying",
+    "epicrisis.cli.fsck",
     "epicrisis.cli.rebuild",
     "epicrisis.cli.schema",
     "epicrisis.cli.codes",

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, TextIO
 from uuid import UUID
@@ -82,6 +82,23 @@ def emit_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title:
     lines = [line.rstrip() for line in drawn.get().splitlines()]
     out.write("\n".join(lines[1:] if lines and not lines[0] else lines) + "\n")
     return table.row_count
+
+
+def moment(text: str) -> datetime:
+    """A moment as people write it; without a zone it is UTC.
+
+    Raises
+    ------
+    Refused
+        It is none.
+    """
+    from epicrisis.errors import Refused
+
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise Refused("write a moment as 2026-03-01T12:00:00Z") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def counted(count: int, noun: str) -> str:

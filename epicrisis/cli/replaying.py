@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from epicrisis.cli.app import app
-from epicrisis.cli.output import Format, FormatOption, counted, emit
+from epicrisis.cli.output import Format, FormatOption, counted, emit, moment
 
 if TYPE_CHECKING:
     from epicrisis.replay import Fact, When
@@ -64,7 +63,7 @@ def _differ(patient: str, as_of: str | None, moments: tuple[str, str], through: 
     from epicrisis import replay as history
     from epicrisis.found import projection as find
 
-    first, second = (_when(as_of, moment) for moment in sorted(moments, key=_moment))
+    first, second = (_when(as_of, text) for text in sorted(moments, key=moment))
     known = _history(patient, second)
     before = [fact for fact in known if first.covers(fact.meta)]
     title = f"{patient}: from {first} to {second}"
@@ -129,15 +128,6 @@ def _history(patient: str, when: When) -> list[Fact]:
 def _when(as_of: str | None, known_at: str | None) -> When:
     from epicrisis.replay import When
 
-    true, known = (None if text is None else _moment(text) for text in (as_of, known_at))
+    true, known = (None if text is None else moment(text) for text in (as_of, known_at))
     return When(as_of=true, known_at=known)
 
-
-def _moment(text: str) -> datetime:
-    from epicrisis.errors import Refused
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Refused("write a moment as 2026-03-01T12:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -6,7 +6,7 @@ Owners cannot log in. No role may UPDATE or DELETE an event, and none bypasses r
 from __future__ import annotations
 
 JOURNAL = """
-GRANT USAGE ON SCHEMA journal TO {service}, {relay}, {worker};
+GRANT USAGE ON SCHEMA journal TO {service}, {relay}, {worker}, {auditor};
 GRANT SELECT, INSERT ON journal.event, journal.identifier, journal.member TO {service};
 GRANT SELECT, INSERT ON journal.head TO {service};
 GRANT UPDATE (seq) ON journal.head TO {service};
@@ -19,6 +19,7 @@ GRANT UPDATE (pos) ON journal.relay TO {relay};
 GRANT UPDATE ON journal.lease TO {relay};
 GRANT INSERT, UPDATE, DELETE ON journal.relay_member TO {relay};
 GRANT SELECT ON journal.event TO {worker};
+GRANT SELECT ON journal.event, journal.head TO {auditor};
 """
 
 INTAKE = """

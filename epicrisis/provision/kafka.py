@@ -25,8 +25,8 @@ from epicrisis.codec import MAX_BATCH
 from epicrisis.errors import Unreachable
 from epicrisis.settings import Settings
 
-USERS = ("relay", "worker")
-"""The logical users: a relay may write the log, a worker may read it; nobody may do both."""
+USERS = ("relay", "worker", "auditor")
+"""The logical users: a relay may write the log, a worker and an auditor may read it; nobody may do both."""
 LIMIT = "max.message.bytes"
 
 
@@ -100,6 +100,8 @@ def acls(settings: Settings) -> list[ACL]:
         ("worker", topic, ACLOperation.READ),
         ("worker", topic, ACLOperation.DESCRIBE),
         ("worker", groups, ACLOperation.READ),
+        ("auditor", topic, ACLOperation.READ),
+        ("auditor", topic, ACLOperation.DESCRIBE),
     ]
     return [
         ACL(f"User:{settings.kafka_name(user)}", "*", operation, ACLPermissionType.ALLOW, pattern)

@@ -69,7 +69,7 @@ def provision(settings: Settings) -> list[str]:
 def logins_of(database: str) -> Iterable[str]:
     """The roles that may log in to a database."""
     if database in services():
-        return (database, "relay", "worker")
+        return (database, "relay", "worker", "auditor")
     return {
         "intake": ("intake", "reader", "auditor"),
         "cluster": ("worker", "reader", "auditor", "rebuilder", "door"),
