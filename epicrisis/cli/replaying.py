@@ -130,4 +130,3 @@ def _when(as_of: str | None, known_at: str | None) -> When:
 
     true, known = (None if text is None else moment(text) for text in (as_of, known_at))
     return When(as_of=true, known_at=known)
-

@@ -81,9 +81,7 @@ def _checked(subject: bytes, rows: list[Any], sums: Sums, found: list[Finding]) 
         stream = streams.setdefault(source, [])
         stream.append((seq, digest))
         if seq != len(stream):
-            found.append(
-                Finding(check="ledger", problem="out of order, or a gap", subject=who, source=source, seq=seq)
-            )
+            found.append(Finding(check="ledger", problem="out of order, or a gap", subject=who, source=source, seq=seq))
     _, last, _, _, _, _, kept, _, head, head_link = rows[-1]
     if (head, head_link) != (last, kept):
         found.append(Finding(check="ledger", problem="the chain is said to stand elsewhere", subject=who))

@@ -67,8 +67,9 @@ _Event = tuple[bytes, str, int, bytes]
 def _events(
     settings: Settings, until: Mapping[int, int], since: datetime | None, short: list[int]
 ) -> Iterator[tuple[int, int, str, _Event | None]]:
-    """Partition, offset, what is wrong, and the event (none where it is too old), of every record; ``short``: partitions
-    that end too early."""
+    """Of every record partition, offset, what is wrong, and the event (none where it is too old). ``short``: partitions
+    that end too early.
+    """
     topic, open_ = settings.topic(), codec().open
     consumer = KafkaConsumer(
         **settings.kafka("auditor"),

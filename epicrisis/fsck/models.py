@@ -61,7 +61,9 @@ class Models:
         try:
             folded = through(projection, told)
         except Refused:
-            yield Finding(check="models", problem="cannot be folded from the ledger", place=projection.name, subject=subject)
+            yield Finding(
+                check="models", problem="cannot be folded from the ledger", place=projection.name, subject=subject
+            )
             return
         for table in projection.tables.values():
             if table.sums:
@@ -97,9 +99,7 @@ class Models:
                 if table.sums and self._sums is not None:
                     yield from self._counters(projection, table, self._sums.get((projection.schema, table.name), {}))
 
-    def _counters(
-        self, projection: Projection, table: Table, expected: Mapping[Any, list[int]]
-    ) -> Iterator[Finding]:
+    def _counters(self, projection: Projection, table: Table, expected: Mapping[Any, list[int]]) -> Iterator[Finding]:
         columns = sql.SQL(", ").join(map(sql.Identifier, columns_of(table)))
         query = sql.SQL("SELECT {} FROM {} AS content").format(columns, content(projection, table))
         width = len(table.key)
@@ -118,4 +118,10 @@ def plain(values: Any) -> tuple[Any, ...]:
 def _problem(expected: Any, found: Any) -> str:
     if expected == found:
         return ""
-    return "the row is missing" if found is None else "there should be no such row" if expected is None else "the row differs"
+    return (
+        "the row is missing"
+        if found is None
+        else "there should be no such row"
+        if expected is None
+        else "the row differs"
+    )

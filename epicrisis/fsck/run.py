@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +22,7 @@ from epicrisis.fsck.ledger import Sums, chains_without_events, walk
 from epicrisis.fsck.models import Models
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
+from epicrisis.worker import Inline
 
 _SQL = queries("epicrisis.fsck")
 PART = 64
@@ -52,12 +53,14 @@ def fsck(
     since: datetime | None = None,
     sample: int | None = 200,
     seed: str = "",
+    workers: int = 2,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Compare everything with everything. The ledger's own chains are always recomputed.
 
     ``since``: only subjects with events recorded since then, and of the log only such events. ``sample``: so many
-    subjects' read models, all with None, and then the counters too.
+    subjects' read models, all with None, and then the counters too. ``workers``: processes that read the log beside
+    this one, 0 for none.
     """
     wanted, report = set(checks), Report()
     with ExitStack() as stack:
@@ -65,9 +68,9 @@ def fsck(
         until = dict(ledger.execute(_SQL["read_until"]).fetchall())
         readers: list[Future[log.Read]] = []
         if "log" in wanted:
-            pool = stack.enter_context(ProcessPoolExecutor(2, mp_context=get_context("spawn")))
-            halves = [{p: o for p, o in until.items() if p % 2 == n} for n in range(2)]
-            readers = [pool.submit(log.read, settings, half, since) for half in halves]
+            pool = stack.enter_context(_processes(workers))
+            shares = [{p: o for p, o in until.items() if p % max(1, workers) == n} for n in range(max(1, workers))]
+            readers = [pool.submit(log.read, settings, share, since) for share in shares]
         sums = _ledger(settings, ledger, "journals" in wanted, since, report, on_progress)
         if "log" in wanted:
             on_progress("log")
@@ -78,10 +81,15 @@ def fsck(
     return report
 
 
+def _processes(workers: int) -> Executor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else Inline()
+
+
 @contextmanager
 def _snapshot(settings: Settings, database: str, role: str) -> Iterator[Connection]:
     with psycopg.connect(settings.dsn_for(database, role), application_name="epicrisis fsck") as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # meanwhile the log is read
         yield connection
 
 
