@@ -80,6 +80,7 @@ def test_nobody_may_change_or_remove_an_event(cluster: Settings, service: str) -
         (service, "journal.event"): {"SELECT", "INSERT"},
         ("relay", "journal.event"): {"SELECT"},
         ("worker", "journal.event"): {"SELECT"},
+        ("auditor", "journal.event"): {"SELECT"},
     }
 
 
