@@ -27,6 +27,8 @@ from epicrisis.local.state import State
 
 PREFIX = "EPICRISIS_"
 DSN_PREFIX = "EPICRISIS_DSN_"
+OPERATOR = "operator-"
+"""How the logical Kafka users of operators begin: `operator-charite`."""
 
 Security = Literal["SASL_PLAINTEXT", "SASL_SSL", "PLAINTEXT", "SSL"]
 
@@ -68,6 +70,9 @@ class Settings(BaseSettings):
     """The administrator, used by the provisioning step alone; other users keep their own passwords."""
     kafka_ca: Path | None = None
     kafka_replication: int = Field(default=1, ge=1)
+
+    kafka_operators: dict[str, SecretStr] = Field(default_factory=dict)
+    """The passwords of operators' users, by operator, where they are not to be generated."""
 
     dsn: SecretStr | None = None
     dsns: dict[str, SecretStr] = Field(default_factory=dsns_from_environment)
@@ -127,6 +132,14 @@ class Settings(BaseSettings):
     def group(self, name: str) -> str:
         """The name of a consumer group: `epicrisis.worker`."""
         return f"{self.namespace}.{name}"
+
+    def inbox(self, operator: str) -> str:
+        """The topic into which an operator writes: `epicrisis.inbox.charite`."""
+        return self.topic(f"inbox.{operator}")
+
+    def replies(self, operator: str) -> str:
+        """The topic with the answers to it: `epicrisis.replies.charite`."""
+        return self.topic(f"replies.{operator}")
 
     def kafka_name(self, user: str) -> str:
         """The SCRAM name of a logical user: `epicrisis-relay`; the administrator has a name of its own."""
@@ -193,6 +206,11 @@ class Settings(BaseSettings):
             raise SettingsError("EPICRISIS_WRAPPING_KEY is not 32 bytes in base64: correct it and start again")
         return key
 
+    def kafka_secret(self, user: str, *, create: bool | None = None) -> str:
+        """A Kafka user's password: an operator's from the settings where it is there, else a generated one."""
+        given = self.kafka_operators.get(user.removeprefix(OPERATOR)) if user.startswith(OPERATOR) else None
+        return self.secret(f"kafka.{user}", create=create) if given is None else given.get_secret_value()
+
     # PostgreSQL
 
     def admin_dsn(self, database: str = "postgres") -> str:
@@ -227,7 +245,7 @@ class Settings(BaseSettings):
     # Kafka
 
     def kafka(self, user: str) -> dict[str, Any]:
-        """What a kafka-python client needs to reach the broker as `user` (`admin`, `relay`, `worker`, …)."""
+        """What a kafka-python client needs to reach the broker as `user` (`admin`, `relay`, `operator-charite`, …)."""
         from epicrisis.local import kafka as local
         from epicrisis.local.servers import kafka_port
 
@@ -236,7 +254,7 @@ class Settings(BaseSettings):
             if user == "admin":
                 password = self._state.secret(local.SECRET, create=False) or ""
                 return local.client_settings(port, local.ADMIN, password)
-            return local.client_settings(port, self.kafka_name(user), self.secret(f"kafka.{user}"))
+            return local.client_settings(port, self.kafka_name(user), self.kafka_secret(user))
         client: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap.split(","),
             "security_protocol": self.kafka_security,
@@ -254,7 +272,7 @@ class Settings(BaseSettings):
                 raise SettingsError("EPICRISIS_KAFKA_USER is set: set EPICRISIS_KAFKA_PASSWORD too")
             return self.kafka_user, self.kafka_password.get_secret_value()
         if user != "admin":
-            return self.kafka_name(user), self.secret(f"kafka.{user}")
+            return self.kafka_name(user), self.kafka_secret(user)
         if self.kafka_admin_password is None:
             raise SettingsError("set EPICRISIS_KAFKA_ADMIN_PASSWORD (or EPICRISIS_KAFKA_USER and …_PASSWORD)")
         return self.kafka_admin_user, self.kafka_admin_password.get_secret_value()

@@ -1,8 +1,9 @@
-"""The topic, the users and their rights in Kafka."""
+"""The topics, the users and their rights in Kafka."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kafka.admin import (
@@ -23,23 +24,35 @@ from kafka.admin import (
 
 from epicrisis.codec import MAX_BATCH
 from epicrisis.errors import Unreachable
-from epicrisis.settings import Settings
+from epicrisis.operators import Operator, read_operators
+from epicrisis.settings import OPERATOR, Settings
 
-USERS = ("relay", "worker", "auditor")
-"""The logical users: a relay may write the log, a worker and an auditor may read it; nobody may do both."""
+USERS = ("relay", "worker", "auditor", "inbox")
+"""The logical users: a relay may write the log, a worker and an auditor may read it; nobody may do both. `inbox` takes
+messages from the operators' inboxes and answers them. Each operator with an inbox has a user of its own beside them.
+"""
 LIMIT = "max.message.bytes"
+INBOX_DAYS = 7
+"""Messages to the inboxes are not sealed: they stay no longer than an outage may last."""
 
 
 def provision(settings: Settings) -> None:
     """Make the topic, the SCRAM users and their ACLs, where they are missing."""
     admin = KafkaAdminClient(**settings.kafka("admin"), client_id="epicrisis-provision")
     try:
+        operators = with_inbox(settings)
         _topic(admin, settings)
+        _inboxes(admin, settings, operators)
         if settings.kafka_security.startswith("SASL_"):
-            _users(admin, settings)
-            admin.create_acls(acls(settings))
+            _users(admin, settings, operators)
+            admin.create_acls(acls(settings, operators))
     finally:
         admin.close()
+
+
+def with_inbox(settings: Settings) -> dict[str, Operator]:
+    """The operators whose manifests say that they have an inbox."""
+    return {name: one for name, one in read_operators(settings.operators_folder).items() if one.inbox is not None}
 
 
 def _topic(admin: Any, settings: Settings) -> None:
@@ -73,16 +86,44 @@ def _raise_limit(admin: Any, topic: str) -> None:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={LIMIT: str(MAX_BATCH)})])
 
 
-def _users(admin: Any, settings: Settings) -> None:
+def _inboxes(admin: Any, settings: Settings, operators: Mapping[str, Operator]) -> None:
+    """An inbox and its replies for each operator, with as many partitions as its manifest says."""
+    there = set(admin.list_topics())
+    for name, operator in operators.items():
+        assert operator.inbox is not None
+        count = operator.inbox.partitions
+        for topic in (settings.inbox(name), settings.replies(name)):
+            if topic not in there:
+                admin.create_topics({topic: _passing(settings, count)}, wait_for_metadata=True)
+            elif len(admin.describe_topics([topic])[0]["partitions"]) < count:
+                admin.create_partitions({topic: count})
+
+
+def _passing(settings: Settings, partitions: int) -> dict[str, Any]:
+    """A topic through which messages pass. The broker's clock says when they go: a sender's may be wrong by years."""
+    return {
+        "num_partitions": partitions,
+        "replication_factor": settings.kafka_replication,
+        "configs": {
+            "cleanup.policy": "delete",
+            "retention.ms": str(INBOX_DAYS * 24 * 3600 * 1000),
+            LIMIT: str(MAX_BATCH),
+            "min.insync.replicas": str(max(1, settings.kafka_replication - 1)),
+            "message.timestamp.type": "LogAppendTime",
+        },
+    }
+
+
+def _users(admin: Any, settings: Settings, operators: Mapping[str, Operator]) -> None:
     answers = admin.alter_user_scram_credentials(
         [
             UserScramCredentialUpsertion(
                 settings.kafka_name(user),
                 ScramMechanism.SCRAM_SHA_512,
-                settings.secret(f"kafka.{user}", create=True),
+                settings.kafka_secret(user, create=True),
                 iterations=4096,
             )
-            for user in USERS
+            for user in (*USERS, *(f"{OPERATOR}{name}" for name in operators))
         ]
     )
     refused = [user for user, error in answers.items() if error]
@@ -90,10 +131,12 @@ def _users(admin: Any, settings: Settings) -> None:
         raise Unreachable(f"Kafka did not make the users {', '.join(refused)}: is the administrator allowed to?")
 
 
-def acls(settings: Settings) -> list[ACL]:
+def acls(settings: Settings, operators: Iterable[str] = ()) -> list[ACL]:
     """The whole table of rights on this namespace's topics and groups."""
     topic = ResourcePattern(ResourceType.TOPIC, settings.topic())
     groups = ResourcePattern(ResourceType.GROUP, settings.group(""), ACLResourcePatternType.PREFIXED)
+    inboxes = ResourcePattern(ResourceType.TOPIC, settings.inbox(""), ACLResourcePatternType.PREFIXED)
+    replies = ResourcePattern(ResourceType.TOPIC, settings.replies(""), ACLResourcePatternType.PREFIXED)
     rights = [
         ("relay", topic, ACLOperation.WRITE),
         ("relay", topic, ACLOperation.DESCRIBE),
@@ -102,7 +145,25 @@ def acls(settings: Settings) -> list[ACL]:
         ("worker", groups, ACLOperation.READ),
         ("auditor", topic, ACLOperation.READ),
         ("auditor", topic, ACLOperation.DESCRIBE),
+        ("inbox", inboxes, ACLOperation.READ),
+        ("inbox", inboxes, ACLOperation.DESCRIBE),
+        ("inbox", replies, ACLOperation.WRITE),
+        ("inbox", replies, ACLOperation.DESCRIBE),
     ]
+    for name in operators:
+        user, inbox = f"{OPERATOR}{name}", ResourcePattern(ResourceType.TOPIC, settings.inbox(name))
+        own = ResourcePattern(ResourceType.TOPIC, settings.replies(name))
+        # (No operator's name holds a dot: no group of another one's begins like this.)
+        own_groups = ResourcePattern(
+            ResourceType.GROUP, settings.group(f"replies.{name}."), ACLResourcePatternType.PREFIXED
+        )
+        rights += [
+            (user, inbox, ACLOperation.WRITE),
+            (user, inbox, ACLOperation.DESCRIBE),
+            (user, own, ACLOperation.READ),
+            (user, own, ACLOperation.DESCRIBE),
+            (user, own_groups, ACLOperation.READ),
+        ]
     return [
         ACL(f"User:{settings.kafka_name(user)}", "*", operation, ACLPermissionType.ALLOW, pattern)
         for user, pattern, operation in rights
@@ -110,7 +171,7 @@ def acls(settings: Settings) -> list[ACL]:
 
 
 def drop(settings: Settings) -> None:
-    """Remove the topic, the users' rights, and their passwords.
+    """Remove the topics, the users' rights, and their passwords.
 
     The users' names stay, with passwords that nobody knows: Kafka 4.3.1 forgets every SCRAM user at its next start,
     the administrator too, if it reads back a deleted user before another one (its ScramDelta drops the whole table
@@ -118,12 +179,14 @@ def drop(settings: Settings) -> None:
     """
     admin = KafkaAdminClient(**settings.kafka("admin"), client_id="epicrisis-provision")
     try:
-        if settings.topic() in admin.list_topics():
-            admin.delete_topics([settings.topic()])
+        passing = (settings.inbox(""), settings.replies(""))
+        mine = [name for name in admin.list_topics() if name == settings.topic() or name.startswith(passing)]
+        if mine:
+            admin.delete_topics(mine)
         if not settings.kafka_security.startswith("SASL_"):
             return
         anything = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
-        for user in USERS:
+        for user in (*USERS, *(f"{OPERATOR}{name}" for name in with_inbox(settings))):
             name = settings.kafka_name(user)
             admin.delete_acls([ACLFilter(f"User:{name}", None, ACLOperation.ANY, ACLPermissionType.ANY, anything)])
             lost = UserScramCredentialUpsertion(

@@ -101,12 +101,15 @@ def test_roles_and_rights_are_described() -> None:
     page = text("reference/topics-and-rights.md")
     for role in (*grants.LOGINS, *services(), "owner"):
         assert f"`{role}`" in page, role
-    rights: dict[tuple[str, str], list[str]] = {}
-    for acl in kafka.acls(Settings(namespace="n")):
-        user = acl.principal.removeprefix("User:n-")
-        rights.setdefault((user, acl.resource_pattern.resource_type.name), []).append(acl.operation.name)
-    rows = re.findall(r"^\| `(\w+)` \| (topic|groups).*? \| ([A-Z, ]+) \|$", page, re.MULTILINE)
-    assert {(user, kind.removesuffix("s").upper()): may.split(", ") for user, kind, may in rows} == rights
+    rights: dict[tuple[str, str, str], list[str]] = {}
+    for acl in kafka.acls(Settings(namespace="n"), ["<operator>"]):
+        of = acl.resource_pattern
+        named = of.resource_name.removeprefix("n.") or "the namespace and a dot"
+        place = acl.principal.removeprefix("User:n-"), of.resource_type.name, named
+        rights.setdefault(place, []).append(acl.operation.name)
+    row = r"^\| `([\w<>-]+)` \| (topic|group)s?(?: that start with)? `?(.*?)`? \| ([A-Z, ]+) \|$"
+    rows = re.findall(row, page, re.MULTILINE)
+    assert {(user, kind.upper(), named): may.split(", ") for user, kind, named, may in rows} == rights
 
 
 def test_decisions_are_numbered_without_a_hole() -> None:
