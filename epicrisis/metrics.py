@@ -17,6 +17,7 @@ APPLIED = Counter("epicrisis_applied_events", "Events read and committed, per se
 PARKED = Counter("epicrisis_parked_subjects", "How often a subject was parked or waited on", ["consumer"])
 SET_ASIDE = Counter("epicrisis_records_set_aside", "Records that belong to no subject", ["reason"])
 QUARANTINED = Counter("epicrisis_quarantined_messages", "Messages refused and kept", ["operator", "door"])
+ANSWERED = Counter("epicrisis_inbox_messages", "Messages of Kafka inboxes that were answered", ["operator", "outcome"])
 LAST_BATCH = Gauge("epicrisis_last_batch_timestamp_seconds", "When the last batch was committed", ["of"])
 
 
@@ -34,6 +35,11 @@ def applied(consumers: str, events: int, parked: Mapping[str, int], set_aside: I
         PARKED.labels(consumer).inc(count)
     for reason in set_aside:
         SET_ASIDE.labels(reason).inc()
+
+
+def answered(operator: str, taken_in: bool) -> None:
+    """The reply to a message of a Kafka inbox was acknowledged."""
+    ANSWERED.labels(operator, "accepted" if taken_in else "refused").inc()
 
 
 def quarantined(operator: str, door: str) -> None:

@@ -1,0 +1,24 @@
+"""What a refused message's sender is told: every problem that the gate finds, or what the services say."""
+
+from __future__ import annotations
+
+import re
+
+from epicrisis.errors import Malformed, Refused, Unresolved, VersionMismatch
+from epicrisis.fhir.outcome import Problem
+from epicrisis.fhir.problems import code_of, problems
+
+_PLACED = re.compile(r"([A-Z][A-Za-z]+(?:\.entry\[\d+\])?): (.+)\Z", re.DOTALL).match
+
+
+def problems_of(raw: bytes, refusal: Refused) -> list[Problem]:
+    """The problems of a message that the gate or intake refused."""
+    if isinstance(refusal, Malformed):
+        if refusal.rule and (found := problems(raw)):
+            return found
+        code = code_of(refusal) if refusal.rule else "not-found" if isinstance(refusal, Unresolved) else "processing"
+        return [Problem(severity="error", code=code, expression=refusal.where, text=refusal.message)]
+    placed = _PLACED(str(refusal))
+    place, text = (placed[1], placed[2]) if placed else ("", str(refusal))
+    code = "conflict" if isinstance(refusal, VersionMismatch) else "business-rule"
+    return [Problem(severity="error", code=code, expression=place, text=text)]
