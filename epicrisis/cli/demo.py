@@ -50,7 +50,7 @@ def demo(
     """Servers, services, relay and workers; a simulated cluster; then its read models and one patient's history."""
     from epicrisis import local, logging
     from epicrisis.lag import Lag
-    from epicrisis.local import roles
+    from epicrisis.local import operators, roles
     from epicrisis.provision import provision
     from epicrisis.settings import Settings
 
@@ -61,6 +61,7 @@ def demo(
         with _step("Kafka and PostgreSQL"):
             local.up(settings)
         with _step("databases, roles, topic, users"):
+            operators.make(settings)
             provision(settings)
         with _step("serve, relay and work, a process each"):
             roles.up(settings)

@@ -1,4 +1,4 @@
-"""`epicrisis provision | serve | relay | work | ledger`: the roles that run as processes."""
+"""`epicrisis provision | serve | inbox | relay | work | ledger`: the roles that run as processes."""
 
 from __future__ import annotations
 
@@ -88,6 +88,25 @@ def work(
     _listen(metrics_host, metrics_port)
     seldom_collect()
     made = worker(Settings.read(), projection or ())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: made.stop())
+    made.run()
+
+
+@app.command(epilog="Example: epicrisis inbox --threads 4")
+def inbox(
+    threads: Annotated[int, typer.Option(help="How many messages are judged at once.", min=1, max=32)] = 4,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> None:
+    """Take messages from the operators' Kafka inboxes and answer them, until stopped (SIGTERM)."""
+    from epicrisis import logging
+    from epicrisis.doors.kafka_inbox.assembled import inboxes
+    from epicrisis.settings import Settings
+
+    logging.configure("inbox")
+    _listen(metrics_host, metrics_port)
+    made = inboxes(Settings.read(), threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: made.stop())
     made.run()

@@ -45,10 +45,11 @@ def up(
 
 def _start_roles(settings: Settings) -> list[Part]:
     from epicrisis import logging
-    from epicrisis.local import roles
+    from epicrisis.local import operators, roles
     from epicrisis.provision import provision
 
     logging.configure("provision")
+    operators.make(settings)
     provision(settings)
     roles.up(settings)
     return roles.status(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from epicrisis.errors import Malformed, Refused, Unresolved, VersionMismatch
+from epicrisis.errors import Foreign, Malformed, Refused, Unresolved, VersionMismatch
 from epicrisis.fhir.outcome import Problem
 from epicrisis.fhir.problems import code_of, problems
 
@@ -20,5 +20,6 @@ def problems_of(raw: bytes, refusal: Refused) -> list[Problem]:
         return [Problem(severity="error", code=code, expression=refusal.where, text=refusal.message)]
     placed = _PLACED(str(refusal))
     place, text = (placed[1], placed[2]) if placed else ("", str(refusal))
-    code = "conflict" if isinstance(refusal, VersionMismatch) else "business-rule"
+    codes = {VersionMismatch: "conflict", Foreign: "forbidden"}
+    code = next((code for kind, code in codes.items() if isinstance(refusal, kind)), "business-rule")
     return [Problem(severity="error", code=code, expression=place, text=text)]

@@ -1,4 +1,4 @@
-"""The simulated operators, ready to come in by the front doors of this machine: manifests, and key pairs for clients.
+"""The simulated operators, ready to come in by the front doors of this machine: manifests, key pairs for clients.
 
     <state>/operators/<operator>/manifest.toml, http.jwks.json      as an integration engineer would write them
     <state>/clients/<operator>-http.jwk.json                        the client's private key, mode 600
@@ -32,6 +32,9 @@ id = "{client}"
 clinic = "{clinic}"
 scopes = ["system/*.cruds"]
 jwks = "{jwks}"
+
+[inbox]
+clinic = "{clinic}"
 """
 
 

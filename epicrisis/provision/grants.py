@@ -51,6 +51,11 @@ GRANT USAGE ON SCHEMA smart TO {intake};
 GRANT SELECT, INSERT, DELETE ON smart.assertion TO {intake};
 """
 
+KAFKA_INBOX = """
+GRANT SELECT, INSERT ON inbox.place TO {intake};
+GRANT UPDATE (topic, next_offset, refusal) ON inbox.place TO {intake};
+"""
+
 KEYS = """
 GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder}, {door};
 GRANT SELECT, INSERT ON keys.data_key TO {intake};

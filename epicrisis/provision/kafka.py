@@ -88,15 +88,19 @@ def _raise_limit(admin: Any, topic: str) -> None:
 
 def _inboxes(admin: Any, settings: Settings, operators: Mapping[str, Operator]) -> None:
     """An inbox and its replies for each operator, with as many partitions as its manifest says."""
-    there = set(admin.list_topics())
-    for name, operator in operators.items():
-        assert operator.inbox is not None
-        count = operator.inbox.partitions
-        for topic in (settings.inbox(name), settings.replies(name)):
-            if topic not in there:
-                admin.create_topics({topic: _passing(settings, count)}, wait_for_metadata=True)
-            elif len(admin.describe_topics([topic])[0]["partitions"]) < count:
-                admin.create_partitions({topic: count})
+    wanted = {
+        topic: operator.inbox.partitions
+        for name, operator in operators.items()
+        if operator.inbox is not None
+        for topic in (settings.inbox(name), settings.replies(name))
+    }
+    there = {topic: 0 for topic in admin.list_topics() if topic in wanted}
+    if there:
+        there = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(list(there))}
+    if new := {topic: _passing(settings, count) for topic, count in wanted.items() if topic not in there}:
+        admin.create_topics(new, wait_for_metadata=True)
+    if more := {topic: wanted[topic] for topic, count in there.items() if count < wanted[topic]}:
+        admin.create_partitions(more)
 
 
 def _passing(settings: Settings, partitions: int) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def provision(settings: Settings) -> list[str]:
                 )
     for name in services():
         _apply(settings, name, ["epicrisis.journal"], grants.JOURNAL, service=name)
-    own = ["epicrisis.intake", "epicrisis.quarantine", "epicrisis.doors.fhir_http"]
-    _apply(settings, "intake", own, grants.INTAKE + grants.QUARANTINE + grants.SMART)
+    own = ["epicrisis.intake", "epicrisis.quarantine", "epicrisis.doors.fhir_http", "epicrisis.doors.kafka_inbox"]
+    _apply(settings, "intake", own, grants.INTAKE + grants.QUARANTINE + grants.SMART + grants.KAFKA_INBOX)
     _apply(settings, "keys", ["epicrisis.codec"], grants.KEYS)
     _remember_wrapping_key(settings)
     _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER)

@@ -15,7 +15,7 @@ from tests.infra import CHECKOUT
 
 PACKAGES = ("epicrisis", "schemas", "services", "projections")
 NOT_SHIPPED = {".pyc"}
-PARTS = ("kafka", "postgres", "serve", "relay", "work")
+PARTS = ("kafka", "postgres", "serve", "relay", "work", "inbox")
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import GroupAuthorizationFailedError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
+from epicrisis.assembly import codec, quarantine
+from epicrisis.doors.kafka_inbox.assembled import inboxes
+from epicrisis.doors.kafka_inbox.batches import CAP
+from epicrisis.doors.kafka_inbox.judge import CLINIC
+from epicrisis.doors.kafka_inbox.run import Inboxes
+from epicrisis.found import services
 from epicrisis.provision import provision
 from epicrisis.settings import OPERATOR, Settings
-from tests.kernel_support import own_namespace
+from tests.kernel_support import bundle, condition, observation, own_namespace, patient, wait_until
 
 pytestmark = pytest.mark.servers
 MANIFEST = """
@@ -115,6 +125,216 @@ def test_an_operator_commits_in_its_own_groups_only(cluster: Settings) -> None:
             assert not may, group
         finally:
             consumer.close(autocommit=False)
+
+
+# From an inbox to events and replies
+
+
+class Sender:
+    """An operator's own Kafka client: writes messages, collects the replies."""
+
+    def __init__(self, settings: Settings, operator: str) -> None:
+        user = settings.kafka(f"{OPERATOR}{operator}")
+        self._inbox, self._replies = settings.inbox(operator), settings.replies(operator)
+        self._producer = KafkaProducer(**user, allow_auto_create_topics=False, max_request_size=18 * 1024 * 1024)
+        self._consumer = KafkaConsumer(**user, enable_auto_commit=False, group_id=None)
+        places = [TopicPartition(self._replies, p) for p in self._consumer.partitions_for_topic(self._replies)]
+        self._consumer.assign(places)
+        self._consumer.seek_to_end(*places)
+        for place in places:
+            self._consumer.position(place)
+        self.replies: list[Any] = []
+
+    def send(self, value: bytes | None, *, key: bytes | None = b"k", **headers: bytes) -> str:
+        """Send a message; its place, as a reply says it."""
+        sent = self._producer.send(self._inbox, key=key, value=value, headers=list(headers.items())).get(20)
+        return f"{sent.partition}/{sent.offset}"
+
+    def reply(self, to: str) -> Any:
+        """The first reply to a message."""
+
+        def found() -> Any:
+            for some in self._consumer.poll(timeout_ms=100).values():
+                self.replies += some
+            return next((r for r in self.replies if header(r, "ce_inboxposition") == to), None)
+
+        return wait_until(found, f"a reply to {to}")
+
+    def close(self) -> None:
+        self._producer.close()
+        self._consumer.close(autocommit=False)
+
+
+def header(record: Any, name: str) -> str:
+    return dict(record.headers)[name].decode()
+
+
+@contextmanager
+def running(settings: Settings, threads: int = 2) -> Iterator[Inboxes]:
+    made = inboxes(settings, threads)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            made.run()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        thread.join()
+    assert not errors
+
+
+@pytest.fixture(scope="module")
+def at_work(cluster: Settings) -> Iterator[Settings]:
+    with running(cluster):
+        yield cluster
+
+
+@pytest.fixture
+def here(at_work: Settings) -> Iterator[Sender]:
+    sender = Sender(at_work, HERE)
+    yield sender
+    sender.close()
+
+
+def events_of(settings: Settings, message: str) -> list[UUID]:
+    found = []
+    for name in services():
+        with psycopg.connect(settings.dsn_for(name, name)) as connection:
+            for (value,) in connection.execute("SELECT value FROM journal.event"):
+                meta = codec().open(value).meta
+                if str(meta.message) == message:
+                    found.append(meta.id)
+    return sorted(found)
+
+
+def test_a_message_becomes_events_and_the_reply_names_them(here: Sender, at_work: Settings) -> None:
+    answer = here.reply(here.send(bundle(patient(), condition(), observation()), key=b"\x00opaque\xff", ce_id=b"abc-1"))
+    assert (answer.key, header(answer, "ce_type"), header(answer, "ce_correlationid")) == (
+        b"\x00opaque\xff",
+        "epicrisis.inbox.accepted",
+        "abc-1",
+    )
+    said = json.loads(answer.value)
+    assert {name: len(ids) for name, ids in said["events"].items()} == {"registration": 1, "diagnosis": 1, "chart": 1}
+    assert sorted(UUID(id) for ids in said["events"].values() for id in ids) == events_of(at_work, said["message"])
+    assert [(e["resource"].split("/")[0], e["did"]) for e in said["entries"]] == [
+        ("Patient", "created"),
+        ("Condition", "created"),
+        ("Observation", "created"),
+    ]
+
+
+def test_a_refused_message_gets_every_problem_and_is_in_quarantine(here: Sender, at_work: Settings) -> None:
+    wrong = {"resourceType": "Patient", "gender": "banana", "birthDate": "soon"}
+    answer = here.reply(here.send(json.dumps(wrong).encode(), key=None))
+    assert (answer.key, header(answer, "ce_type"), header(answer, "content-type")) == (
+        None,
+        "epicrisis.inbox.refused",
+        "application/fhir+json",
+    )
+    issues = json.loads(answer.value)["issue"]
+    assert [i.get("expression") for i in issues] == [["Patient.gender"], ["Patient.birthDate"], None]
+    (held,) = [row for row in quarantine(at_work, "auditor").rows(HERE) if str(row.id) in issues[2]["diagnostics"]]
+    assert list(held.problems) == [("code-invalid", "Patient.gender"), ("value", "Patient.birthDate")]
+    assert quarantine(at_work, "auditor").original(held).raw == json.dumps(wrong).encode()
+
+
+def test_the_header_names_another_clinic_of_the_same_operator_and_no_other_operators(
+    here: Sender, at_work: Settings
+) -> None:
+    def clinic_of(answer: Any) -> str:
+        with psycopg.connect(at_work.dsn_for("intake", "intake")) as connection:
+            message = json.loads(answer.value)["message"]
+            (row,) = connection.execute("SELECT clinic FROM inbox.message WHERE id = %s", (message,)).fetchall()
+            return str(row[0])
+
+    for number, (source, clinic) in enumerate(
+        [
+            (b"urn:epicrisis:clinic:charite/onco", "charite/onco"),
+            (b"https://his.example/adt", "charite/main"),
+            (b"\xff", "charite/main"),
+        ]
+    ):
+        answer = here.reply(here.send(bundle(patient(f"h{number}")), ce_source=source))
+        assert clinic_of(answer) == clinic
+    for source in (b"urn:epicrisis:clinic:charite-2/main", b"urn:epicrisis:clinic:charite/none", CLINIC.encode()):
+        answer = here.reply(here.send(bundle(patient("h9")), ce_source=source))
+        assert json.loads(answer.value)["issue"][0]["code"] == "forbidden"
+
+
+def test_whatever_is_no_message_is_answered_and_the_next_one_goes_through(here: Sender) -> None:
+    deep = b'{"resourceType":"Patient","extension":' * 3000
+    odd = [
+        None,
+        b"",
+        b"\x00",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"{}",
+        deep,
+        b'{"resourceType":"Patient"}' + b" " * (17 << 20),
+    ]
+    asked = [here.send(value) for value in odd]
+    asked.append(here.send(bundle(patient()), key=b"k" * 2000))
+    last = here.send(bundle(patient("after")))
+    answers = [here.reply(to) for to in asked]
+    assert {header(a, "ce_type") for a in answers} == {"epicrisis.inbox.refused"}
+    assert all(json.loads(a.value)["resourceType"] == "OperationOutcome" for a in answers)
+    assert answers[-1].key is None
+    assert header(here.reply(last), "ce_type") == "epicrisis.inbox.accepted"
+    assert [header(r, "ce_inboxposition") for r in here.replies] == [*asked, last], "in order"
+
+
+def test_a_bomb_is_answered_and_the_next_one_goes_through(here: Sender, at_work: Settings) -> None:
+    user = at_work.kafka(f"{OPERATOR}{HERE}")
+    bomb = b" " * (CAP // 3)
+    producer = KafkaProducer(
+        **user, compression_type="gzip", linger_ms=2000, batch_size=1 << 28, max_request_size=1 << 28
+    )
+    futures = [producer.send(at_work.inbox(HERE), key=b"k", value=bomb) for _ in range(4)]
+    producer.flush(30)
+    places = [future.get(20) for future in futures]
+    producer.close()
+    after = here.send(bundle(patient("after")))
+    assert header(here.reply(after), "ce_type") == "epicrisis.inbox.accepted"
+    said = here.reply(f"{places[-1].partition}/{places[-1].offset}")
+    assert "the batch holds more than" in json.loads(said.value)["issue"][0]["diagnostics"]
+
+
+def test_a_header_that_is_not_text_is_answered_and_the_next_one_goes_through(here: Sender) -> None:
+    class Odd(str):
+        def encode(self, *_: Any) -> bytes:
+            return b"\xff\xfe"
+
+    to = here.send(bundle(patient()), **{})
+    here.reply(to)
+    sent = here._producer.send(here._inbox, key=b"k", value=b"{}", headers=[(Odd("x"), b"y")]).get(20)
+    after = here.send(bundle(patient("after")))
+    assert (
+        "cannot be unpacked"
+        in json.loads(here.reply(f"{sent.partition}/{sent.offset}").value)["issue"][0]["diagnostics"]
+    )
+    assert header(here.reply(after), "ce_type") == "epicrisis.inbox.accepted"
+
+
+def test_a_process_that_starts_again_answers_nothing_twice_and_forgets_nothing(cluster: Settings) -> None:
+    sender = Sender(cluster, THERE)
+    first = sender.send(bundle(patient("r1")))
+    with running(cluster, threads=1):
+        sender.reply(first)
+    second = sender.send(bundle(patient("r2")))
+    with running(cluster, threads=1):
+        sender.reply(second)
+    assert [header(r, "ce_inboxposition") for r in sender.replies] == [first, second]
+    sender.close()
 
 
 def test_provisioning_again_changes_nothing_but_what_the_manifests_add(cluster: Settings) -> None:

@@ -15,7 +15,7 @@ from uuid_utils import uuid5
 from epicrisis import logging
 from epicrisis.doors.kafka_inbox.batches import Unreadable
 from epicrisis.doors.refusals import problems_of
-from epicrisis.errors import Conflict, EpicrisisError, Malformed, Poison, Refused, Unreachable
+from epicrisis.errors import Conflict, EpicrisisError, Foreign, Malformed, Poison, Refused, Unreachable
 from epicrisis.fhir.outcome import Problem, outcome
 from epicrisis.intake import Intake, Receipt
 from epicrisis.intake.identity import event_ids
@@ -158,7 +158,7 @@ def _clinic(record: Any, operator: Operator) -> str | None:
         return None
     named = source.removeprefix(CLINIC.encode()).decode("utf-8", "replace")
     if named not in map(operator.clinic, operator.clinics):
-        raise Refused("the header ce_source names a clinic that is not one of this operator's")
+        raise Foreign("the header ce_source names a clinic that is not one of this operator's")
     return named
 
 
