@@ -38,7 +38,7 @@ class Journal:
         if self._next is not None and self._next[0] == known.subject:
             ours = self._events(*self._next)
             self._next = next(self._subjects, None)
-        theirs = known.streams.get(self.name, [])
+        theirs = known.streams.get(self.name, []) if ours or self.name in known.recent else []
         if ours != theirs:
             self._compare(UUID(bytes=known.subject), dict(ours), dict(theirs))
 

@@ -24,10 +24,11 @@ Streams = dict[str, list[tuple[int, bytes]]]
 
 
 class Known(NamedTuple):
-    """A subject's events as the ledger has them, by service."""
+    """A subject's events as the ledger has them, by service; ``recent``: the services with events since the moment."""
 
     subject: bytes
     streams: Streams
+    recent: set[str]
 
 
 class Sums:
@@ -67,6 +68,7 @@ def walk(connection: psycopg.Connection[Any], span: Span, sums: Sums, found: lis
 def _checked(subject: bytes, rows: list[Any], sums: Sums, found: list[Finding]) -> Known:
     who = UUID(bytes=subject)
     streams: Streams = {}
+    since: set[str] = set()
     link, wrong = first_link(who), False
     own_slice = slice_of(who)
     for expected, (_, n, source, seq, slice_, digest, kept, recent, _, _) in enumerate(rows, 1):
@@ -77,6 +79,7 @@ def _checked(subject: bytes, rows: list[Any], sums: Sums, found: list[Finding]) 
             what = what if slice_ == own_slice else "it lies in another subject's slice"
             found.append(Finding(check="ledger", problem=what, place=f"event {n}", subject=who, source=source, seq=seq))
         if recent:
+            since.add(source)
             sums.add(slice_, subject, source, seq, digest)
         stream = streams.setdefault(source, [])
         stream.append((seq, digest))
@@ -85,7 +88,7 @@ def _checked(subject: bytes, rows: list[Any], sums: Sums, found: list[Finding]) 
     _, last, _, _, _, _, kept, _, head, head_link = rows[-1]
     if (head, head_link) != (last, kept):
         found.append(Finding(check="ledger", problem="the chain is said to stand elsewhere", subject=who))
-    return Known(subject, streams)
+    return Known(subject, streams, since)
 
 
 def chains_without_events(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
