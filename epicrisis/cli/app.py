@@ -22,6 +22,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.importing",
     "epicrisis.cli.operators",
     "epicrisis.cli.reading",
+    "epicrisis.cli.quarantine",
     "epicrisis.cli.replaying",
     "epicrisis.cli.fsck",
     "epicrisis.cli.rebuild",

@@ -19,6 +19,9 @@ RESOURCES = FastUUID("6f0a2f6e-6a3f-5c57-9b8e-3d2f0c1a7e11")
 MESSAGES = FastUUID("0b9a4c0e-52d4-5a55-8f0c-9d6b1f6a2c22")
 """The namespace of message ids (UUIDv5 of operator, clinic and digest)."""
 
+FROM_QUARANTINE = "quarantine:"
+"""How the door of a message begins that was refused at first, kept in quarantine, and sent again from there."""
+
 
 def resource_id(operator: str, resource_type: str, own_id: str) -> str:
     """The cluster's id of an operator's resource: the same every time it is sent."""
@@ -31,8 +34,11 @@ def message_id(operator: str, clinic: str, raw: bytes) -> UUID:
 
 
 def named_message_id(operator: str, door: str, name: str) -> UUID:
-    """The id of an inbound message that its door's protocol gives a name."""
-    return UUID(int=uuid5(MESSAGES, f"{operator}|{door}|{name}").int)
+    """The id of an inbound message that its door's protocol gives a name.
+
+    What comes in again from quarantine (door ``quarantine:hl7v2``) is the message that it was.
+    """
+    return UUID(int=uuid5(MESSAGES, f"{operator}|{door.removeprefix(FROM_QUARANTINE)}|{name}").int)
 
 
 def local_id(message: UUID, index: int) -> str:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
-from epicrisis import assembly
+from epicrisis import assembly, logging
+from epicrisis.cli.quarantine import quarantine as commands
 from epicrisis.codec import KeyStore, MemoryKeyStore
 from epicrisis.database import Database
+from epicrisis.doors.refusals import problems_of
 from epicrisis.errors import KeyLost, NotKept, Refused
 from epicrisis.fhir.outcome import Problem
 from epicrisis.quarantine import DISCARDED, RESUBMITTED, WAITING, Quarantine, keep
 from epicrisis.quarantine.memory import MemoryStore
 from epicrisis.quarantine.store import PostgresStore, Store
 from epicrisis.settings import Settings
-from tests.kernel_support import own_namespace
+from tests.kernel_support import bundle, observation, own_namespace, patient
 
 pytestmark = pytest.mark.servers
 NAME = "Wolkenstein"
@@ -257,3 +260,86 @@ def test_a_message_whose_key_is_destroyed_is_erased_and_not_kept_again() -> None
         ward.quarantine.original(held)
     with pytest.raises(NotKept, match="erased"):
         ward.keep()
+
+
+# The commands
+
+
+@pytest.fixture
+def command(cluster: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs `epicrisis quarantine …` in this process; its exit code and what it wrote."""
+    monkeypatch.setattr(Settings, "read", lambda: cluster)
+    monkeypatch.setattr(logging, "configure", lambda role: None)
+
+    def run(*words: str) -> tuple[int, str]:
+        result = CliRunner().invoke(commands, list(words))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout
+
+    return run
+
+
+def test_after_what_was_missing_came_a_message_goes_in_and_remembers_where_it_was(
+    cluster: Settings, on_servers: tuple[Store, KeyStore], command: Callable[..., Any]
+) -> None:
+    ward = Ward(*on_servers, f"op{uuid4().hex[:8]}")
+    intake = assembly.intake(cluster)
+    early = bundle(observation("o1", to="Patient/late"))
+    with pytest.raises(Refused) as refused:
+        intake.receive(early, operator=ward.own, clinic=f"{ward.own}/gyn", door="kafka", name="1/0/17")
+    ids = [
+        ward.keep(early, *problems_of(early, refused.value), door="kafka", name="1/0/17"),
+        ward.keep(),
+    ]
+    code, out = command("resubmit", "--operator", ward.own, "--all", "--by", "ada", "--format", "json")
+    assert (code, [row["outcome"] for row in json.loads(out)]) == (1, ["refused", "refused"])
+    intake.receive(bundle(patient("late")), operator=ward.own, clinic=f"{ward.own}/gyn", door="kafka")
+    code, out = command("resubmit", str(ids[0]), "--by", "ada", "--format", "json")
+    (row,) = json.loads(out)
+    assert (code, row["outcome"]) == (0, "went in")
+
+    (held,) = assembly.quarantine(cluster, "auditor").rows(ward.own, state=RESUBMITTED)
+    assert (held.id, str(held.message), held.by) == (ids[0], row["message"], "ada")
+    with psycopg.connect(cluster.dsn_for("intake", "intake")) as connection:
+        (door,) = connection.execute("SELECT door FROM inbox.message WHERE id = %s", (held.message,)).fetchone() or (
+            "",
+        )
+    assert door == "quarantine:kafka"
+    again = intake.receive(early, operator=ward.own, clinic=f"{ward.own}/gyn", door="kafka", name="1/0/17")
+    assert (again.repeated, again.message, again.total) == (True, held.message, 1), "sent anew, it is the same message"
+
+
+def test_show_lists_all_that_is_wrong_today_and_writes_the_message_where_asked(
+    on_servers: tuple[Store, KeyStore], command: Callable[..., Any]
+) -> None:
+    ward = Ward(*on_servers, f"op{uuid4().hex[:8]}")
+    raw = json.dumps({"resourceType": "Patient", "gender": NAME, "birthDate": "soon"}).encode()
+    id = str(ward.keep(raw))
+    code, out = command("show", id, "--format", "json")
+    (row,) = json.loads(out)
+    assert (code, [p["expression"] for p in row["today"]]) == (0, ["Patient.gender", "Patient.birthDate"])
+    assert NAME not in json.dumps(row["today"])
+    assert [p["text"] for p in row["then"]] == [WRONG.text]
+    _, table = command("show", id)
+    assert "Why it was refused" in table
+    assert "Patient.birthDate" in table
+    assert command("show", id, "--raw") == (0, raw.decode())
+    with pytest.raises(Refused, match="there is no message"):
+        command("show", id, "--operator", "another")
+
+
+def test_list_and_discard(on_servers: tuple[Store, KeyStore], command: Callable[..., Any]) -> None:
+    ward = Ward(*on_servers, f"op{uuid4().hex[:8]}")
+    id = str(ward.keep())
+    code, out = command("list", "--operator", ward.own, "--format", "json")
+    (row,) = json.loads(out)
+    assert (code, row["id"], row["problems"]) == (0, id, [{"code": "structure", "expression": "Patient.name"}])
+    assert NAME not in out
+    assert id in command("list", "--limit", "100000")[1]
+    assert command("discard", id, "--operator", ward.own, "--reason", "a test", "--by", "ada")[0] == 0
+    assert json.loads(command("list", "--operator", ward.own, "--format", "json")[1]) == []
+    (row,) = json.loads(command("list", "--operator", ward.own, "--state", "discarded", "--format", "json")[1])
+    assert (row["reason"], row["by"]) == ("a test", "ada")
+    assert command("resubmit")[0] == 2
+    assert command("show", "17")[0] == 2
