@@ -25,13 +25,32 @@ MAX_SYSTEM, MAX_CODE = 256, 64
 NO_SYSTEM, NO_CODE = "(no system: too long)", "(no code: too long)"
 
 
-def seal_original(raw: bytes, key: DataKey, message: UUID) -> bytes:
-    """A message as it came, compressed and sealed under the key of the patient it is about (or its own)."""
-    return seal(zstandard.compress(raw, level=3), key, b"original" + message.bytes)
+_APART = b"\0"
+"""Between a Bundle and what it was made from: no text that passed the gate holds it."""
+
+
+def seal_original(raw: bytes, key: DataKey, message: UUID, source: bytes = b"") -> bytes:
+    """A message as it came, compressed and sealed under the key of the patient it is about (or its own).
+
+    ``source``: what came, where a door has made the FHIR Bundle ``raw`` from it (an HL7 v2 message). Both are kept: the
+    one is what auditors want to see, the other what was decided, which later tables might make differently.
+    """
+    both = raw + _APART + source if source else raw
+    return seal(zstandard.compress(both, level=3), key, b"original" + message.bytes)
 
 
 def unseal_original(sealed: bytes, key: DataKey, message: UUID) -> bytes:
-    """The message again, byte for byte."""
+    """What was decided, byte for byte."""
+    return _unsealed(sealed, key, message).partition(_APART)[0]
+
+
+def unseal_source(sealed: bytes, key: DataKey, message: UUID) -> bytes:
+    """What came, byte for byte."""
+    raw, _, source = _unsealed(sealed, key, message).partition(_APART)
+    return source or raw
+
+
+def _unsealed(sealed: bytes, key: DataKey, message: UUID) -> bytes:
     frame = unseal(sealed, key, b"original" + message.bytes)
     return zstandard.ZstdDecompressor().decompress(frame, max_output_size=MAX_BYTES)
 

@@ -25,7 +25,8 @@ class Outcome(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What came of a message: resources in it, events per service, an outcome per entry, in order. ``repeated``: it was
-    known already, and this is the first answer. ``unmapped``: how many different local codes no code map has.
+    known already, and this is the first answer. ``unmapped``: how many different local codes no code map has. ``mark``:
+    what the door gave with the message when it came first.
     """
 
     message: UUID
@@ -34,6 +35,7 @@ class Receipt:
     repeated: bool = False
     entries: tuple[Outcome, ...] = ()
     unmapped: int = 0
+    mark: str = ""
 
     @property
     def total(self) -> int:
@@ -42,12 +44,13 @@ class Receipt:
 
     def result(self) -> dict[str, Any]:
         """As the inbox keeps it."""
-        return {
+        found = {
             "resources": self.resources,
             "events": dict(self.events),
             "entries": self.entries,
             "unmapped": self.unmapped,
         }
+        return {**found, "mark": self.mark} if self.mark else found
 
     @classmethod
     def again(cls, message: UUID, result: Mapping[str, Any]) -> Receipt:
@@ -60,6 +63,7 @@ class Receipt:
             repeated=True,
             entries=entries,
             unmapped=result.get("unmapped", 0),
+            mark=result.get("mark", ""),
         )
 
 

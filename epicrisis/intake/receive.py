@@ -91,11 +91,14 @@ class Intake:
         door: str,
         checked: Checked | None = None,
         name: str | None = None,
+        source: bytes = b"",
+        mark: str = "",
     ) -> Receipt:
         """Take a message in, wholly or not at all.
 
         ``name`` is what the door's protocol calls the message: the same name again gets the first answer, whatever the
-        bytes are. Without one, the same bytes from the same clinic do.
+        bytes are. Without one, the same bytes from the same clinic do. ``source``: what came, where the door has made
+        the Bundle from something else; kept with it. ``mark``: what the door wants to hear again with the first answer.
 
         Raises
         ------
@@ -131,7 +134,7 @@ class Intake:
                 clinic=clinic,
                 door=door,
                 key=key.id,
-                original=seal_original(raw, key, id_),
+                original=seal_original(raw, key, id_, source),
                 codes=self._codes.digest(operator),
             )
             with self._inbox.watching(id_) as (mine, found):
@@ -139,7 +142,7 @@ class Intake:
                     for begun in self._inbox.unfinished(id_) if found is not None else ():
                         message = replace(message, codes=begun.codes)
                     try:
-                        return self._carry_out(message, resolver, items, again=found is not None)
+                        return self._carry_out(message, resolver, items, again=found is not None, mark=mark)
                     except Conflict:
                         continue
                     except Refused as refusal:
@@ -231,7 +234,9 @@ class Intake:
             log.info("message finished", message_id=str(message.id), operator=message.operator)
             return 1
 
-    def _carry_out(self, message: Message, resolver: Resolver, items: list[Item], *, again: bool) -> Receipt:
+    def _carry_out(
+        self, message: Message, resolver: Resolver, items: list[Item], *, again: bool, mark: str = ""
+    ) -> Receipt:
         """Decide everything, then append; the result is remembered."""
         reading = Reading(self._codes.of(message.codes))
         decide = self._decide(message, resolver, items, reading)
@@ -244,7 +249,12 @@ class Intake:
                 events[service.name] = self._append(service, plan, claims.get(service.name, []), decide)
         happened = {name: n for name, n in events.items() if n}
         receipt = Receipt(
-            message.id, len(items), happened, entries=outcomes(items, plan), unmapped=len(reading.unmapped)
+            message.id,
+            len(items),
+            happened,
+            entries=outcomes(items, plan),
+            unmapped=len(reading.unmapped),
+            mark=mark,
         )
         self._inbox.finish(message.id, receipt.result(), reading.unmapped)
         return receipt
