@@ -1,8 +1,8 @@
 """Acknowledgements: MSH, MSA and an ERR segment for each thing that is wrong (chapter 2.9 and 2.15 of the standard).
 
 One message, one answer. MSH-15 and MSH-16 (enhanced mode) choose its kind: where the sender asks for accept
-acknowledgements and for no application acknowledgement it is CA, CE or CR, else AA, AE or AR. Two answers are never sent,
-and one always is: without it nobody knows that a message has arrived.
+acknowledgements and for no application acknowledgement it is CA, CE or CR, else AA, AE or AR. Two answers are never
+sent, and one always is: without it nobody knows that a message has arrived.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from epicrisis.doors.hl7v2.compiled import Mappings, Part, Row, Table
 from epicrisis.doors.hl7v2.convert import PLAIN, ZONED, authority, own, own_id, person, phone
 from epicrisis.doors.hl7v2.errors import DATA_TYPE, REQUIRED, VALUE, Fault, Place
 from epicrisis.doors.hl7v2.groups import Group
-from epicrisis.doors.hl7v2.message import NULL, Message, Segment
+from epicrisis.doors.hl7v2.message import NULL, Message, Segment, nth
 from epicrisis.doors.hl7v2.source import Source, Term
 from epicrisis.doors.hl7v2.target import Making
 from epicrisis.fhir.values import CLINIC
@@ -67,7 +67,9 @@ class Applying:
     def missing(self, segment: Segment, source: Source) -> None:
         """Tell that a field is needed."""
         same = source.segment == segment.name
-        place = Place(source.segment or segment.name, segment.sequence if same else 1, source.field, 0, source.component)
+        place = Place(
+            source.segment or segment.name, segment.sequence if same else 1, source.field, 0, source.component
+        )
         self._wrong(Fault(code=REQUIRED, place=place, text="this is needed"))
 
     def _faulty(self, segment: Segment, source: Source) -> bool:
@@ -118,9 +120,9 @@ class Applying:
         one_only = whole or (found.name == "MSH" and source.field <= 2)
         for repetition, text in enumerate((raw,) if one_only or separator not in raw else raw.split(separator)):
             if source.component:
-                text = _nth(text, self._separators[0], source.component)
+                text = nth(text, self._separators[0], source.component)
                 if source.subcomponent:
-                    text = _nth(text, self._separators[1], source.subcomponent)
+                    text = nth(text, self._separators[1], source.subcomponent)
             if text and text != NULL:
                 self._place = Place(found.name, found.sequence, source.field, repetition + 1)
                 yield repetition, text
@@ -131,7 +133,9 @@ class Applying:
         around: Group | None = group
         while around is not None:
             inside = set(map(id, around.walk()))
-            found = [u for g, kind, u in self.resources if kind == source.text and id(g) in inside and u != self._full_url]
+            found = [
+                u for g, kind, u in self.resources if kind == source.text and id(g) in inside and u != self._full_url
+            ]
             if source.many or found:
                 yield from found if source.many else found[:1]
                 return
@@ -183,18 +187,18 @@ class Applying:
 
     # Values
 
-    def _converted(self, row: Row, text: str, level: int, component: int = 0, subcomponent: int = 0, arg: str = "") -> Any:
-        """A value in FHIR, None where the text says nothing. ``level``: 0 a repetition, 1 a component, 2 a part of it."""
+    def _converted(
+        self, row: Row, text: str, level: int, component: int = 0, subcomponent: int = 0, argument: str = ""
+    ) -> Any:
+        """A value in FHIR, None where the text says nothing. ``level``: 0 a repetition, 1 a component, 2 its part."""
         try:
-            return self._convert(row, text, level, component, arg)
+            return self._convert(row, text, level, component, argument)
         except ValueError as problem:
-            severity = "W" if row.lenient else "E"
-            code = VALUE if isinstance(problem, _Wrong) else DATA_TYPE
             at = self._place
-            place = Place(
-                at.segment, at.sequence, at.field, at.repetition, at.component or component, at.subcomponent or subcomponent
-            )
-            self._wrong(Fault(code=code, place=place, text=str(problem), severity=severity))
+            if not at.component:
+                at = _at(at, component, subcomponent)
+            code = VALUE if isinstance(problem, _Wrong) else DATA_TYPE
+            self._wrong(Fault(code=code, place=at, text=str(problem), severity="W" if row.lenient else "E"))
             return None
 
     def _wrong(self, fault: Fault) -> None:
@@ -293,7 +297,7 @@ class Applying:
                 else:
                     piece, below = (parts[number - 1] if number <= len(parts) else ""), level + 1
                     if source.subcomponent and level == 0:
-                        piece, below = _nth(piece, self._separators[1], source.subcomponent), 2
+                        piece, below = nth(piece, self._separators[1], source.subcomponent), 2
                 if not piece or piece == NULL:
                     continue
                 at = (number, source.subcomponent) if level == 0 else (component, number)
@@ -329,13 +333,6 @@ class Applying:
 
 def _at(place: Place, component: int, subcomponent: int) -> Place:
     return Place(place.segment, place.sequence, place.field, place.repetition, component, subcomponent)
-
-
-def _nth(text: str, separator: str, number: int) -> str:
-    if separator not in text:
-        return text if number == 1 else ""
-    parts = text.split(separator, number)
-    return parts[number - 1] if number <= len(parts) else ""
 
 
 def _system(name: str, known: Any) -> str:

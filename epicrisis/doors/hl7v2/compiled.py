@@ -261,7 +261,7 @@ def _table(name: str, lines: list[Line], tables: Tables, kind: Literal["segment"
     root = _root(name)
     if root not in types():
         file = lines[0].file if lines else name
-        raise SettingsError(f"{file}: FHIR R4 has no type {root}: a file is called SEGMENT-Type.csv or DATATYPE-Type.csv")
+        raise SettingsError(f"{file}: FHIR R4 has no type {root}: a file is SEGMENT-Type.csv or DATATYPE-Type.csv")
     rows = tuple(_row(line, root, tables) for line in lines if line["source"] != "-")
     pure = kind == "type" and all(_is_pure(row, tables, root) for row in rows)
     return Table(name=name, rows=rows, pure=pure)
@@ -278,7 +278,7 @@ def _is_pure(row: Row, tables: Tables, root: str) -> bool:
 
 def _root(name: str) -> str:
     """``PatientContact`` of ``NK1-PatientContact``; there may be a third part, to tell two apart."""
-    return (name.split("-") + [""])[1]
+    return [*name.split("-"), ""][1]
 
 
 def _row(line: Line, root: str, tables: Tables) -> Row:

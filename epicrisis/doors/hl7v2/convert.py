@@ -19,9 +19,7 @@ from epicrisis.fhir.lexical import matches
 URN = "urn:epicrisis:hl7v2:"
 """Begins the system of an identifier or a code whose sender named it by a word of its own."""
 
-_DTM = re.compile(
-    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,4})?)?)?)?)?)?([+-]\d{4})?\Z"
-).match
+_DTM = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,4})?)?)?)?)?)?([+-]\d{4})?\Z").match
 _NUMBER = re.compile(r"([+-]?)0*(\d+(?:\.\d+)?|\.\d+)\Z").match
 _TIME = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,4})?)?\Z").match
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+\Z").match

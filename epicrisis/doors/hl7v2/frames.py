@@ -101,5 +101,5 @@ def unbatched(content: bytes) -> Batch | None:
         return None
     ends = [head.start() for head in heads[1:]] + [len(content)]
     parts = [(head[1], content[head.start(1) : end]) for head, end in zip(heads, ends, strict=True)]
-    found = {name: part for name, part in reversed(parts)}
+    found = dict(reversed(parts))
     return Batch([part for name, part in parts if name == b"MSH"], found.get(b"FHS", b""), found.get(b"BHS", b""))

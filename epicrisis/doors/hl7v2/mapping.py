@@ -95,7 +95,9 @@ def _kind(message: Message, mappings: Mappings) -> str:
         elif any(known.startswith(f"{code}^") for known in mappings.kinds):
             fault = Fault(code=EVENT, place=Place("MSH", 1, 9, 1, 2), text="this event is not taken in here")
         else:
-            fault = Fault(code=MESSAGE_TYPE, place=Place("MSH", 1, 9, 1, 1), text="messages of this type are not taken in")
+            fault = Fault(
+                code=MESSAGE_TYPE, place=Place("MSH", 1, 9, 1, 1), text="messages of this type are not taken in"
+            )
         raise NotMapped([fault])
     if not message.head(9, 2):
         message.header.fields[9] = f"{code}{message.separators.component}{event}"

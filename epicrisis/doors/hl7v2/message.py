@@ -82,7 +82,8 @@ class Message:
 
     def part(self, text: str, component: int, subcomponent: int = 1) -> str:
         """A component's subcomponent of a repetition, as plain text."""
-        return self.plain(_nth(_nth(text, self.separators.component, component), self.separators.subcomponent, subcomponent))
+        whole = nth(text, self.separators.component, component)
+        return self.plain(nth(whole, self.separators.subcomponent, subcomponent))
 
     def head(self, number: int, component: int = 1) -> str:
         """A component of a field of MSH, as plain text."""
@@ -175,15 +176,18 @@ def read(raw: bytes, charsets: Mapping[str, str]) -> Message:
 def _separators(header: str) -> Separators:
     field = header[3]
     encoding = header[4:].split(field)[0]
-    component, repetition, escape, subcomponent = (encoding + "^~\\&"[len(encoding) :])[:4]
+    component, repetition, escape, subcomponent = list(encoding + "^~\\&"[len(encoding) :])[:4]
     escape = escape.strip()
     if len({field, component, repetition, escape, subcomponent}) < 5 or field.isalnum():
-        raise NotMapped([Fault(code=DATA_TYPE, place=Place("MSH", 1, 2), text="the separators must be five characters")])
+        raise NotMapped(
+            [Fault(code=DATA_TYPE, place=Place("MSH", 1, 2), text="the separators must be five characters")]
+        )
     return Separators(field, component, repetition, escape, subcomponent)
 
 
-def _nth(text: str, separator: str, number: int) -> str:
+def nth(text: str, separator: str, number: int) -> str:
+    """The n-th part of a text, from 1; empty where there is none."""
     if number == 1:
         return text.partition(separator)[0]
     parts = text.split(separator, number)
-    return parts[number - 1] if len(parts) >= number else ""
+    return parts[number - 1] if number <= len(parts) else ""

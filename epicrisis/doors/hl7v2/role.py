@@ -70,7 +70,7 @@ async def _serve(server: Server, settings: Settings, host: str, port: int, share
     await server.stop()
 
 
-def run_many(count: int, *, host: str, port: int, metrics_port: int | None = None) -> None:
+def run_many(count: int, *, host: str, port: int, metrics_port: int | None, metrics_host: str) -> None:
     """``count`` processes on one port, until SIGTERM or SIGINT; where one of them ends, all do.
 
     Raises
@@ -79,6 +79,7 @@ def run_many(count: int, *, host: str, port: int, metrics_port: int | None = Non
         One of them has ended by itself.
     """
     words = [sys.executable, "-m", "epicrisis", "mllp", "--host", host, "--port", str(port), "--shared-port"]
+    words += ["--metrics-host", metrics_host]
     metrics = [["--metrics-port", str(metrics_port + n)] if metrics_port else [] for n in range(count)]
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

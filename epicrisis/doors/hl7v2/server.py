@@ -147,7 +147,7 @@ class Server:
             self._held -= counted
 
     async def _read(self, reader: asyncio.StreamReader, due: float) -> bytes:
-        """What comes next, empty at the end. ``due``: when the frame at hand must be complete, 0 where there is none."""
+        """What comes next, empty at the end. ``due``: when the frame at hand must be complete, 0: there is none."""
         async with asyncio.timeout_at(due or asyncio.get_running_loop().time() + self._limits.idle):
             while self._held > self._limits.held:
                 await asyncio.sleep(_PAUSE)

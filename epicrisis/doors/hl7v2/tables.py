@@ -25,6 +25,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from epicrisis.errors import SettingsError
 
 T = TypeVar("T")
@@ -57,14 +60,14 @@ class Entry(Protocol):
     def read_text(self, encoding: str | None = None) -> str: ...
 
 
-class Line(NamedTuple):
+class Line(Struct, frozen=True):
     """One row of a table, and where it stands."""
 
     file: str
     number: int
     cells: Mapping[str, str]
 
-    def __getitem__(self, column: str) -> str:  # type: ignore[override]
+    def __getitem__(self, column: str) -> str:
         return self.cells[column]
 
     def wrong(self, why: str) -> SettingsError:
@@ -155,7 +158,7 @@ def _lines(file: Entry, kind: str, label: str) -> list[Line]:
                 continue
             if len(cells) > len(columns):
                 raise line.wrong(f"there are {len(cells)} cells, for {len(columns)} columns: quote what has a comma")
-            found.append(line._replace(cells={**dict.fromkeys(columns, ""), **line.cells}))
+            found.append(replace(line, cells={**dict.fromkeys(columns, ""), **line.cells}))
     except csv.Error as problem:
         raise SettingsError(f"{label}, line {reader.line_num}: {problem}") from None
     return found

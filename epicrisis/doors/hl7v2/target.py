@@ -1,8 +1,8 @@
 """Which element of a FHIR type a mapping row fills: checked against R4's own metadata when the table is read.
 
-    birthDate               an element; one that may repeat gets another item for each value
-    code.coding[a].system   [a] names an item: every row of the table that says [a] fills the same one
-    participant[a*].type    every item that other rows have made under this name
+birthDate               an element; one that may repeat gets another item for each value
+code.coding[a].system   [a] names an item: every row of the table that says [a] fills the same one
+participant[a*].type    every item that other rows have made under this name
 """
 
 from __future__ import annotations

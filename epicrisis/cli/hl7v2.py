@@ -1,0 +1,80 @@
+"""`epicrisis mllp` and `epicrisis hl7v2 map`: the front door for HL7 v2, and the integration engineer's tool."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epicrisis.cli.app import app
+from epicrisis.cli.output import Format, FormatOption, emit
+from epicrisis.cli.roles import MetricsHost, MetricsPort
+
+tool = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="HL7 v2 messages and the tables that map them.")
+app.add_typer(tool, name="hl7v2")
+
+
+@app.command(epilog="Example: epicrisis mllp --port 2575 --workers 2")
+def mllp(
+    host: Annotated[str, typer.Option(envvar="EPICRISIS_MLLP_HOST", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="EPICRISIS_MLLP_PORT", help="Where to listen.")] = 2575,
+    workers: Annotated[int, typer.Option(min=1, help="So many processes on this port.")] = 1,
+    shared_port: Annotated[bool, typer.Option("--shared-port", hidden=True)] = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> None:
+    """Take HL7 v2 messages in over MLLP until stopped (SIGTERM). Who may send is in the operators' manifests."""
+    from epicrisis import logging
+    from epicrisis.doors.hl7v2 import role
+    from epicrisis.settings import Settings
+
+    logging.configure("mllp")
+    if workers > 1:
+        role.run_many(workers, host=host, port=port, metrics_port=metrics_port, metrics_host=metrics_host)
+        return
+    if metrics_port is not None:
+        from epicrisis import metrics
+
+        metrics.listen(metrics_host, metrics_port)
+    role.run(Settings.read(), host=host, port=port, shared=shared_port)
+
+
+@tool.command("map", epilog="Example: epicrisis hl7v2 map a01.hl7 --operator stjude")
+def map_(
+    file: Annotated[Path, typer.Argument(help="A file with a message, or a batch of them; - is stdin.")],
+    operator: Annotated[str, typer.Option(help="With this operator's own tables over the shipped ones.")] = "",
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Show the FHIR Bundle that each message would become, and every problem. Sends nothing. Exit code 1 if any would
+    be refused.
+    """
+    from epicrisis.doors.hl7v2.trial import trial
+    from epicrisis.errors import Refused
+    from epicrisis.operators import read_operators
+    from epicrisis.settings import Settings
+
+    if str(file) != "-" and not file.is_file():
+        raise Refused(f"{file}: there is no such file")
+    raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    operators = read_operators(Settings.read().operators_folder) if operator else {}
+    if operator and operator not in operators:
+        raise Refused(f"there is no operator {operator}: see EPICRISIS_OPERATORS")
+    tried = list(trial(raw, operators.get(operator)))
+    for one in tried:
+        if one.bundle:
+            typer.echo(one.bundle)
+    rows = [
+        {"message": one.name, "place": str(fault.place), "severity": fault.severity, "why": fault.text}
+        for one in tried
+        for fault in one.faults
+    ]
+    if rows or format is not Format.TABLE:
+        typer.echo(err=True)
+        emit(rows, ("message", "place", "severity", "why"), format, title=f"problems: {len(rows)}")
+    unread = sorted({segment for one in tried for segment in one.unread})
+    if unread:
+        typer.echo(f"no table reads these segments: {' '.join(unread)} (they are kept with the original)", err=True)
+    if any(fault.severity == "E" for one in tried for fault in one.faults):
+        raise typer.Exit(1)
