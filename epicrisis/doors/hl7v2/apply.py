@@ -35,6 +35,7 @@ class Applying:
         self._mappings = mappings
         self._separators = (message.separators.component, message.separators.subcomponent)
         self._place = Place()
+        self._known: dict[tuple[Segment, int, int, int], str] = {}
         self._entry = 0
         self._full_url = ""
         self._origins: dict[tuple[int, str], Place] = {}
@@ -50,6 +51,8 @@ class Applying:
         """Fill a resource, or a part of one, from a segment and those around it."""
         made = making.made
         for row in table.rows:
+            if not row.required and self._empty(row, group, segment):
+                continue
             if row.when and not self.holds(row.when, group, segment):
                 continue
             found = False
@@ -63,6 +66,16 @@ class Applying:
                     return
                 if not self._faulty(segment, row.sources[0]):
                     self.missing(segment, row.sources[0])
+
+    def _empty(self, row: Row, group: Group, segment: Segment) -> bool:
+        """Whether none of a row's fields was sent, as is so with most."""
+        for source in row.sources:
+            if source.kind != "field":
+                return False
+            found = segment if segment.name == source.segment else group.find(source.segment)
+            if found is not None and source.field < len(found.fields) and found.fields[source.field]:
+                return False
+        return True
 
     def missing(self, segment: Segment, source: Source) -> None:
         """Tell that a field is needed."""
@@ -152,7 +165,7 @@ class Applying:
         if source.kind == "resource":
             found = any(kind == source.text for _, kind, _ in self.resources)
         elif term.repeats:
-            return sum(1 for _ in self._repetitions(source, group, segment)) > 1
+            found = sum(1 for _ in self._repetitions(source, group, segment)) > 1
         else:
             every = (source, *term.others)
             value = next((text for one in every if (text := self.value(one, group, segment))), "")
@@ -161,9 +174,16 @@ class Applying:
 
     def value(self, source: Source, group: Group, segment: Segment) -> str:
         """The plain text of a field's first repetition (its first component, unless the source names one)."""
-        for _, text in self._repetitions(source, group, segment):
-            return self._plain(text, 0 if not source.component else 1 if not source.subcomponent else 2)
-        return ""
+        found = segment if segment.name == source.segment else group.find(source.segment)
+        if found is None:
+            return ""
+        key = (found, source.field, source.component, source.subcomponent)
+        value = self._known.get(key)
+        if value is None:
+            level = (source.component > 0) + (source.subcomponent > 0)
+            texts = (text for _, text in self._repetitions(source, group, segment))
+            value = self._known[key] = self._plain(next(texts, ""), level)
+        return value
 
     def name(self, ways: tuple[tuple[Part, ...], ...], group: Group, segment: Segment) -> str:
         """What a resource's id is made of: the first way whose parts are all there; empty where none is."""

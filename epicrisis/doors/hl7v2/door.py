@@ -13,7 +13,7 @@ import psycopg
 from epicrisis import logging
 from epicrisis.doors.hl7v2.acknowledge import Header, acknowledgement, batch_of
 from epicrisis.doors.hl7v2.compiled import Mappings, compiled
-from epicrisis.doors.hl7v2.errors import INTERNAL, UNKNOWN_KEY, Fault, NotMapped, Place
+from epicrisis.doors.hl7v2.errors import DUPLICATE_KEY, INTERNAL, UNKNOWN_KEY, Fault, NotMapped, Place
 from epicrisis.doors.hl7v2.frames import unbatched
 from epicrisis.doors.hl7v2.mapping import Mapped, mapped
 from epicrisis.doors.hl7v2.message import read
@@ -176,7 +176,7 @@ class Door:
         if taken.other:
             log.warning("message with the name of another", operator=caller.operator, door=DOOR)
             text = "this control id was used before, for another message"
-            self._keep(raw, header, caller, [Fault(code=UNKNOWN_KEY, place=Place("MSH", 1, 10), text=text)])
+            self._keep(raw, header, caller, [Fault(code=DUPLICATE_KEY, place=Place("MSH", 1, 10), text=text)])
         first = taken.receipt.mark.partition("|")[0]
         return acknowledgement(header, "AA", first or at)
 

@@ -18,6 +18,7 @@ VALUE: Final = "103"
 MESSAGE_TYPE: Final = "200"
 EVENT: Final = "201"
 UNKNOWN_KEY: Final = "204"
+DUPLICATE_KEY: Final = "205"
 INTERNAL: Final = "207"
 
 CONDITIONS: Final = {
@@ -28,6 +29,7 @@ CONDITIONS: Final = {
     MESSAGE_TYPE: "Unsupported message type",
     EVENT: "Unsupported event code",
     UNKNOWN_KEY: "Unknown key identifier",
+    DUPLICATE_KEY: "Duplicate key identifier",
     INTERNAL: "Application internal error",
 }
 
@@ -39,6 +41,7 @@ _ISSUES: Final = {
     MESSAGE_TYPE: "not-supported",
     EVENT: "not-supported",
     UNKNOWN_KEY: "not-found",
+    DUPLICATE_KEY: "duplicate",
     INTERNAL: "exception",
 }
 """The same as FHIR issue types."""

@@ -13,8 +13,8 @@
     settings.csv      the time zone of a sender that says none
 
 An operator's own folder is laid over the shipped one. In segments/ and types/ its rows stand in for all shipped rows of
-the same element (`-` as source: for nothing); in every other file for the row with the same first column, or in
-resources.csv with the same kind, segment and resource. Lines that begin with # are notes.
+the same element and of what is in it (`-` as source: for nothing); in every other file for the row with the same first
+column, or in resources.csv with the same kinds, segment and resource. Lines that begin with # are notes.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def read_tables(own: Path | None = None) -> Tables:
     theirs = _folder(own, str(own))
     return Tables(
         {name: _over(shipped.simple.get(name, []), theirs.simple.get(name, []), _key(name)) for name in _SIMPLE},
-        _each_over(shipped.segments, theirs.segments, _target),
-        _each_over(shipped.types, theirs.types, _target),
-        _each_over(shipped.codes, theirs.codes, _key("codes")),
+        {name: _rows_over(shipped.segments.get(name, []), own) for name, own in _all(shipped, theirs, "segments")},
+        {name: _rows_over(shipped.types.get(name, []), own) for name, own in _all(shipped, theirs, "types")},
+        {name: _over(shipped.codes.get(name, []), own, _key("codes")) for name, own in _all(shipped, theirs, "codes")},
     )
 
 
@@ -169,17 +169,20 @@ def _key(kind: str) -> Callable[[Line], tuple[str, ...]]:
     return lambda line: tuple(line[column].upper() for column in columns)
 
 
-def _target(line: Line) -> tuple[str, ...]:
-    return (line["target"],)
-
-
 def _over(shipped: Iterable[Line], own: list[Line], key: Callable[[Line], tuple[str, ...]]) -> list[Line]:
     """Their rows first: the first that fits is taken."""
     replaced = {key(line) for line in own}
     return [*own, *(line for line in shipped if key(line) not in replaced)]
 
 
-def _each_over(
-    shipped: Mapping[str, list[Line]], own: Mapping[str, list[Line]], key: Callable[[Line], tuple[str, ...]]
-) -> Mapping[str, list[Line]]:
-    return {name: _over(shipped.get(name, []), own.get(name, []), key) for name in {**shipped, **own}}
+def _rows_over(shipped: Iterable[Line], own: list[Line]) -> list[Line]:
+    """Their rows instead of those that fill the same element, or something in it."""
+    filled = tuple({line["target"] for line in own})
+    inside = tuple(f"{name}{end}" for name in filled for end in ".[")
+    return [*own, *(line for line in shipped if line["target"] not in filled and not line["target"].startswith(inside))]
+
+
+def _all(shipped: Tables, own: Tables, folder: str) -> list[tuple[str, list[Line]]]:
+    """Every table of a folder by name, with the operator's lines."""
+    theirs: Mapping[str, list[Line]] = getattr(own, folder)
+    return [(name, theirs.get(name, [])) for name in {**getattr(shipped, folder), **theirs}]
