@@ -9,7 +9,7 @@ from uuid import UUID
 
 from epicrisis.codec import Codec, DataKey, KeyStore
 from epicrisis.decider import Inbound, Service, To, fold, operator_of
-from epicrisis.errors import Malformed, Refused, VersionMismatch
+from epicrisis.errors import Foreign, Malformed, Refused, VersionMismatch
 from epicrisis.event import Meta, event_type, event_version, makes_version
 from epicrisis.fhir.codes import Reading
 from epicrisis.intake.identity import event_ids
@@ -25,6 +25,8 @@ class Versions:
     before: int = 0
     after: int = 0
     changed: bool = False
+    owner: str = ""
+    """The operator that the first one came from."""
 
     @staticmethod
     def of(item: Item, plan: Mapping[str, Decided]) -> Versions:
@@ -92,6 +94,8 @@ def decide_all(
                 decided.members |= members
             plan[service.name] = decided
     for item in items:
+        if item.by_cluster_id and Versions.of(item, plan).owner not in ("", message.operator):
+            raise Foreign(f"{resolver.where(item.index)}: this {item.resource_type} is another operator's")
         if item.if_match is not None and (at := Versions.of(item, plan).before) != item.if_match:
             raise VersionMismatch(
                 f"{resolver.where(item.index)}: this {item.resource_type} is at version {at}, not at {item.if_match}: "
@@ -178,6 +182,7 @@ def _versions(
             versions = found[stream] = Versions()
             for event in events:
                 sealed = codec.open(event.value)
+                versions.owner = versions.owner or sealed.meta.operator
                 version = makes_version(codec.unseal(sealed, keys[subject], indented=False))
                 mine = sealed.meta.message == message.id
                 versions.after += version
@@ -221,6 +226,7 @@ def _decide(
                 state = states[stream] = fold(service.evolve, service.initial(), past)
                 count = sum(map(makes_version, past))
                 versions = decided.versions[stream] = Versions(count, count)
+                versions.owner = sealed[0].meta.operator if sealed else ""
             if to is None:
                 continue
             try:

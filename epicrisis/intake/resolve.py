@@ -26,6 +26,7 @@ _RELATIVE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Za
 _ELSEWHERE = re.compile(r"urn:epicrisis:([a-z0-9_-]+):([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})\Z").match
 _CONDITIONAL = re.compile(r"([A-Z][A-Za-z]+)\?(\S+)\Z").match
 _ETAG = re.compile(r'(?:W/)?"?(\d{1,9})"?\Z').match
+_CLUSTER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z").match
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z").match
 
 WHOSE = ("subject", "patient", "beneficiary", "for_", "individual", "candidate", "target", "source")
@@ -53,6 +54,8 @@ class Item(msgspec.Struct, gc=False):
     if_none_exist: bool = False
     alone: bool = False
     reference: str = ""
+    by_cluster_id: bool = False
+    """It was addressed by the id that it has here, not by its sender's own."""
     criterion: tuple[str, str] | None = None
     """System and value of the identifier that it names its resource by."""
     if_match: int | None = None
@@ -102,6 +105,8 @@ class Resolver:
         for item in items:
             self._at = item.index
             item.subject = self._subject(item)
+            if item.by_cluster_id and item.subject != self._journals.stream(item.resource_type, item.reference):
+                raise Refused(f"{self._place}: this {item.resource_type} belongs to another patient: send a new one")
         self._check_membership(items)
         return items
 
@@ -142,6 +147,7 @@ class Resolver:
         else:
             at = local_id(self._message, entry.index)
         item = Item(entry.index, kind, method, own_id, entry.parsed, entry.raw or b"", at)
+        item.by_cluster_id = entry.method in ("PUT", "DELETE") and own_id is not None and bool(_CLUSTER_ID(own_id))
         item.if_none_exist = entry.if_none_exist is not None
         if entry.if_none_exist is not None:
             item.criterion = self._criterion(kind, entry.if_none_exist.lstrip("?"), "ifNoneExist")
@@ -176,6 +182,12 @@ class Resolver:
                 item.digests = tuple(dict.fromkeys((*own, *named)))
                 by_service.setdefault(self._identifying[item.resource_type][0].name, []).append(item)
         self._ask(items, by_service, values)
+        for item in items:
+            if item.by_cluster_id and item.own_id:
+                stream = f"{item.resource_type}/{item.own_id}"
+                item.by_cluster_id = self._journals.stream(item.resource_type, stream) is not None
+                if item.by_cluster_id:
+                    item.resource_id = item.own_id
         for some in by_service.values():
             digests = {(item.resource_type, digest) for item in some for digest in item.digests}
             known = {d: str(found) for kind, d in digests if (found := self._journals.identified(kind, d))}
@@ -189,7 +201,7 @@ class Resolver:
         here |= {f"{i.resource_type}/{i.own_id}" for i in items if i.own_id}
         digests = {(i.resource_type, d) for some in by_service.values() for i in some for d in i.digests}
         subjects = {i.own_id for i in items if i.resource_type == "Patient" and i.own_id}
-        streams: set[tuple[str, str]] = set()
+        streams = {(i.resource_type, f"{i.resource_type}/{i.own_id}") for i in items if i.by_cluster_id}
         for value in {text_of(v) for v in values} - here:
             if named := _name(value, self._operator):
                 operator, kind, own_id = named
@@ -211,7 +223,9 @@ class Resolver:
         if own is not None and own in known:
             item.resource_id, item.found_by = known[own], "id"
         elif item.resource_type == "Patient" and item.own_id is not None and self._is_mine(item.own_id):
-            item.resource_id, item.found_by = item.own_id, "id"
+            item.resource_id, item.found_by, item.by_cluster_id = item.own_id, "id", False
+        elif item.by_cluster_id:
+            item.found_by = "id"
         else:
             found = {known[d] for d in item.digests if d in known}
             if len(found) == 1:

@@ -18,7 +18,7 @@ import pytest
 from epicrisis import assembly
 from epicrisis.codec import KeyStore, MemoryKeyStore
 from epicrisis.database import Database
-from epicrisis.errors import Malformed, Refused, TooManyConflicts, VersionMismatch
+from epicrisis.errors import Foreign, Malformed, Refused, TooManyConflicts, VersionMismatch
 from epicrisis.fhir.codes import Codes
 from epicrisis.found import services
 from epicrisis.importing import import_files
@@ -496,6 +496,31 @@ def test_another_operators_patient_is_refused_until_a_referral_shares_it(house: 
     assert {e[1] for e in house.events(receipt.message)} == {subject}
     with pytest.raises(Refused, match="belongs to another operator"):
         house.receive(theirs, operator=f"{house.own}y")
+
+
+def test_a_resource_is_changed_by_its_senders_id_and_by_the_clusters(house: House) -> None:
+    first = house.receive(bundle(patient(number="7"), observation(), {"resourceType": "Practitioner", "id": "dr"}))
+    who, what, doctor = (e.id for e in first.entries)
+    by_cluster = bundle(patient(who, family="Maier"), observation(what, 2, to=f"Patient/{who}"))
+    assert [e[1:] for e in house.receive(by_cluster).entries] == [(who, 2, "updated"), (what, 2, "updated")]
+    assert house.receive(bundle(observation(value=3))).entries == (Outcome("Observation", what, 3, "updated"),)
+    named = {"resourceType": "Practitioner", "id": doctor, "name": [{"family": "Ono"}]}
+    assert house.receive(bundle(named)).entries == (Outcome("Practitioner", doctor, 2, "updated"),)
+    house.receive(bundle(patient("p2")))
+    with pytest.raises(Refused, match="belongs to another patient"):
+        house.receive(bundle(observation(what, 4, to="Patient/p2")))
+    assert house.receive(bundle(delete=(f"Observation/{what}",))).entries[0].did == "deleted"
+
+
+def test_what_another_operator_recorded_cannot_be_changed_by_its_id(house: House) -> None:
+    doctor = {"resourceType": "Practitioner", "id": "dr"}
+    first = house.receive(bundle(patient(), observation(), doctor))
+    for entry in first.entries:
+        there = f"{entry.resource_type}/{entry.id}"
+        with pytest.raises(Foreign, match="another operator"):
+            house.receive(bundle(delete=(there,)), operator=f"{house.own}x")
+    with pytest.raises(Foreign, match="another operator"):
+        house.receive(bundle(patient(first.entries[0].id)), operator=f"{house.own}x")
 
 
 def test_another_operator_can_delete_nothing_of_ours(house: House) -> None:
