@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -64,7 +64,14 @@ def journals(
 
 
 def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None) -> Intake:
-    """An intake with connections of its own: one per thread.
+    """An intake with connections of its own, for one thread; see `intakes`."""
+    return intakes(settings, on_append)()
+
+
+def intakes(
+    settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None
+) -> Callable[[], Intake]:
+    """Makes intakes, one per thread, that share their connections.
 
     Raises
     ------
@@ -77,10 +84,12 @@ def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None]
             remember(cur, settings.wrapping_key_bytes())
     finally:
         keys.close()
-    return Intake(
+    return partial(
+        Intake,
         services=services(),
         journals=journals(settings, on_append),
-        inbox=PostgresInbox(Database(settings.dsn_for("intake", "intake"), name="intake")),
+        # a thread holds several sessions at once: one has the lock on the message
+        inbox=PostgresInbox(Database(settings.dsn_for("intake", "intake"), size=16, name="intake")),
         codec=codec(),
         keys=key_store(settings, "intake"),
         digests=Digests(settings.wrapping_key_bytes()),

@@ -19,14 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 from epicrisis import logging
 from epicrisis.doors.fhir_http.answers import FHIR, JSON, MEDIA, Answer, problem, refusal, told
@@ -110,9 +110,8 @@ class Door:
         """The application."""
         writing = ThreadPoolExecutor(self.threads, "writing")
         reading = ThreadPoolExecutor(self.threads, "reading")
-        ordered = sorted(self.interactions, key=lambda i: [part.startswith("{") for part in i.path.split("/")])
         routes = []
-        for one in ordered:
+        for one in _ordered(self.interactions):
             endpoint = self._endpoint(one, writing if one.writes else reading)
             paths = [PREFIX + one.path, PREFIX] if one.path == "/" else [PREFIX + one.path]
             routes += [Route(path, endpoint, methods=[one.method]) for path in paths]
@@ -125,7 +124,7 @@ class Door:
                 media = accepted(request)
                 if not interaction.open:
                     caller = self.who(request.headers.get("authorization", ""))
-                _check(interaction, request, caller)
+                _check(interaction, request.path_params, caller)
                 with self.room.taken(caller.client) as place:
                     call = Call(
                         caller=caller,
@@ -146,6 +145,24 @@ class Door:
             return self._leave(request, interaction.path, answer, started, request_id, caller)
 
         return endpoint
+
+    def get(self, call: Call, url: str) -> Answer:
+        """A GET inside another request, in its thread: ``url`` is relative to the door, or absolute.
+
+        Raises
+        ------
+        Told
+            There is no such address, or the caller may not.
+        """
+        parts = urlsplit(url.removeprefix(self.base))
+        for one in _ordered(self.interactions):
+            pattern, _, convertors = compile_path(one.path)
+            if one.method == "GET" and (match := pattern.match("/" + parts.path.lstrip("/"))):
+                path = {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
+                _check(one, path, call.caller)
+                query = parse_qsl(parts.query, keep_blank_values=True)
+                return one.handler(replace(call, path=path, query=query, body=b""))
+        raise told(404, "not-found", "there is nothing at this address: see /metadata")
 
     async def _body(self, interaction: Interaction, request: Request, place: Place) -> bytes:
         """The body, unzipped, within the limits."""
@@ -229,8 +246,13 @@ def _answer(handler: Handler, call: Call, media: str, zips: bool) -> Answer:
     return answer.zipped() if zips else answer
 
 
-def _check(interaction: Interaction, request: Request, caller: Caller) -> None:
-    kind = request.path_params.get("type")
+def _ordered(interactions: Sequence[Interaction]) -> list[Interaction]:
+    """The most particular first."""
+    return sorted(interactions, key=lambda i: [part.startswith("{") for part in i.path.split("/")])
+
+
+def _check(interaction: Interaction, path: Mapping[str, str], caller: Caller) -> None:
+    kind = path.get("type")
     if kind is None:
         return
     if not is_resource_type(kind):

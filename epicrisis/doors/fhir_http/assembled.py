@@ -6,18 +6,23 @@ from urllib.parse import urlsplit, urlunsplit
 
 from starlette.applications import Starlette
 
-from epicrisis.assembly import codec, journals, key_store
+from epicrisis.assembly import codec, intakes, journals, key_store, quarantine
 from epicrisis.database import Database
 from epicrisis.doors.fhir_http.app import PREFIX, Door, Interaction
 from epicrisis.doors.fhir_http.assertions import PostgresAssertions
 from epicrisis.doors.fhir_http.capability import Capability
 from epicrisis.doors.fhir_http.chart import Chart
+from epicrisis.doors.fhir_http.current import Current
+from epicrisis.doors.fhir_http.messages import Messages
 from epicrisis.doors.fhir_http.names import Names
 from epicrisis.doors.fhir_http.pages import Pages
 from epicrisis.doors.fhir_http.reading import Reader, Resources
 from epicrisis.doors.fhir_http.searching import Searches
+from epicrisis.doors.fhir_http.taking import Taking
 from epicrisis.doors.fhir_http.tokens import Tokens, registered
+from epicrisis.doors.fhir_http.transactions import Transactions
 from epicrisis.doors.fhir_http.whole import Whole
+from epicrisis.doors.fhir_http.writing import Writing
 from epicrisis.doors.fhir_http.written import Written
 from epicrisis.found import services
 from epicrisis.intake.identity import Digests
@@ -42,9 +47,18 @@ def application(settings: Settings, *, base: str) -> Starlette:
         assertions=PostgresAssertions(Database(settings.dsn_for("intake", "intake"), size=2, name="intake")),
     )
     written = Written()
-    interactions = [*tokens.interactions(), *_reading(settings, written)]
+    taking = Taking(intakes(settings), quarantine(settings), written)
+    current = Current(
+        services=services(), journals=journals(settings), codec=codec(), keys=key_store(settings, "intake")
+    )
+    interactions: list[Interaction] = []
+    door = Door(base=base, interactions=interactions, who=tokens.who)
+    interactions += tokens.interactions()
+    interactions += _reading(settings, written)
+    for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
+        interactions += part.interactions()
     interactions += Capability(interactions).interactions()
-    return Door(base=base, interactions=interactions, who=tokens.who).app()
+    return door.app()
 
 
 def _reading(settings: Settings, written: Written) -> list[Interaction]:

@@ -1,0 +1,78 @@
+"""$process-message: once per MessageHeader.id.
+
+https://hl7.org/fhir/R4/messageheader-operation-process-message.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID, uuid5
+
+import msgspec
+from msgspec import UNSET
+
+from epicrisis.doors.fhir_http.answers import Answer, told
+from epicrisis.doors.fhir_http.app import Call, Interaction
+from epicrisis.doors.fhir_http.taking import Taking, all_of
+from epicrisis.doors.fhir_http.transactions import allowed
+from epicrisis.errors import Malformed, Refused
+from epicrisis.fhir.gate import Checked
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Messages:
+    """The handler."""
+
+    def __init__(self, taking: Taking) -> None:
+        self._taking = taking
+
+    def interactions(self) -> Sequence[Interaction]:
+        """The operation."""
+        return [
+            Interaction(method="POST", path="/$process-message", handler=self.process, body="fhir", writes=True),
+        ]
+
+    def process(self, call: Call) -> Answer:
+        """Take a message in; the same MessageHeader again gets the first answer, whatever else has changed."""
+        try:
+            checked = self._taking.check(call.body, call.caller)
+        except Malformed as error:
+            raise self._taking.refused(error, call.body, call.caller, found=all_of(error, call.body)) from None
+        name = _name(checked)
+        for entry in checked.entries:
+            allowed(call.caller, entry.method, entry.resource_type or "", f"Bundle.entry[{entry.index}]")
+        try:
+            receipt = self._taking.take(call.body, call.caller, checked=checked, name=name)
+        except Refused as error:
+            raise self._taking.refused(error, call.body, call.caller, name=name) from None
+        header = {
+            "resourceType": "MessageHeader",
+            "id": str(uuid5(receipt.message, "response")),
+            **_event_of(checked),
+            "source": {"endpoint": call.base},
+            "response": {"identifier": name, "code": "ok"},
+        }
+        url = f"urn:uuid:{UUID(str(header['id']))}"
+        bundle = {"resourceType": "Bundle", "type": "message", "entry": [{"fullUrl": url, "resource": header}]}
+        return Answer(body=_encode(bundle))
+
+
+def _event_of(checked: Checked) -> dict[str, msgspec.Raw]:
+    """What a message is about: the answer says it again, as it was sent."""
+    members = _members(checked.entries[0].raw or b"{}")
+    return {name: members[name] for name in ("eventCoding", "eventUri") if name in members}
+
+
+def _name(checked: Checked) -> str:
+    """The MessageHeader's id."""
+    first = checked.entries[0] if checked.entries else None
+    if checked.resource_type != "Bundle" or checked.parsed.type != "message" or first is None:
+        raise told(400, "invalid", "send a Bundle of type message", checked.resource_type)
+    if first.resource_type != "MessageHeader":
+        raise told(400, "invalid", "a message begins with its MessageHeader", "Bundle.entry[0].resource")
+    if first.parsed.id is UNSET:
+        text = "the MessageHeader needs an id: by that the message is known when it is sent again"
+        raise told(400, "required", text, "Bundle.entry[0].resource.id")
+    return str(first.parsed.id)

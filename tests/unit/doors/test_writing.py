@@ -1,0 +1,323 @@
+"""Writing over HTTP, on doubles in memory: statuses, headers, bytes, and what is kept of refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.kernel_support import observation, patient
+from tests.unit.doors.support import BASE, House
+
+WHOLE = b'{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.10}}'
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def create(house: House, resource: dict[str, Any], **headers: str) -> Any:
+    return house.ask("POST", f"/{resource['resourceType']}", resource, headers=headers)
+
+
+def without_id(resource: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != "id"}
+
+
+def said(answer: Any) -> list[tuple[str, list[str]]]:
+    assert answer.json()["resourceType"] == "OperationOutcome"
+    return [(issue["code"], issue.get("expression", [])) for issue in answer.json()["issue"]]
+
+
+STRANGE = {"If-Match": "x"}
+
+# One resource
+
+
+def test_a_created_resource_is_answered_with_its_bytes_id_and_version(house: House) -> None:
+    answer = house.ask("POST", "/Observation", WHOLE)
+    assert answer.status_code == 201
+    made = answer.json()
+    assert answer.headers["location"] == f"{BASE}/Observation/{made['id']}/_history/1"
+    assert answer.headers["etag"] == 'W/"1"'
+    assert answer.headers["last-modified"] == "Sun, 01 Mar 2026 12:00:00 GMT"
+    assert made["meta"] == {"versionId": "1", "lastUpdated": "2026-03-01T12:00:00.000Z"}
+    assert b'"value":1.10}' in answer.content, "as it was sent"
+
+
+def test_the_same_create_again_is_the_same_resource(house: House) -> None:
+    first, again = house.ask("POST", "/Observation", WHOLE), house.ask("POST", "/Observation", WHOLE)
+    assert (again.status_code, again.headers["location"]) == (200, first.headers["location"])
+
+
+def test_prefer_says_what_comes_back(house: House) -> None:
+    minimal = create(house, patient("p1"), Prefer="return=minimal")
+    assert (minimal.status_code, minimal.content) == (201, b"")
+    assert "location" in minimal.headers
+    outcome = create(house, patient("p2"), Prefer="return=OperationOutcome")
+    assert said(outcome) == [("informational", [])]
+    assert create(house, patient("p3"), Prefer="return=representation").json()["id"]
+
+
+def test_a_resource_is_updated_under_its_senders_id_or_the_clusters(house: House) -> None:
+    first = house.ask("PUT", "/Patient/p1", patient("p1"))
+    assert first.status_code == 201
+    id_ = first.json()["id"]
+    second = house.ask("PUT", f"/Patient/{id_}", patient(id_, family="Maier"))
+    assert (second.status_code, second.headers["etag"]) == (200, 'W/"2"')
+    third = house.ask("PUT", "/Patient/p1", patient("p1"))
+    assert third.headers["location"] == f"{BASE}/Patient/{id_}/_history/3", "back to what it was before"
+    again = house.ask("PUT", "/Patient/p1", patient("p1"))
+    assert (again.status_code, again.headers["etag"]) == (200, 'W/"3"')
+
+
+def test_only_the_version_that_if_match_names_is_changed(house: House) -> None:
+    house.ask("PUT", "/Patient/p1", patient("p1"))
+    change = patient("p1", family="Maier")
+    assert house.ask("PUT", "/Patient/p1", change, headers={"If-Match": 'W/"1"'}).headers["etag"] == 'W/"2"'
+    assert house.ask("PUT", "/Patient/p1", change, headers={"If-Match": 'W/"1"'}).headers["etag"] == 'W/"2"'
+    late = house.ask("PUT", "/Patient/p1", patient("p1", family="X"), headers={"If-Match": 'W/"1"'})
+    assert late.status_code == 412
+    assert said(late) == [("conflict", [])]
+    assert house.ask("DELETE", "/Patient/p1", headers={"If-Match": 'W/"1"'}).status_code == 412
+    assert house.kept() == []
+
+
+def test_a_conditional_create_and_update_find_the_patient(house: House) -> None:
+    search = "identifier=urn:numbers|77"
+    new = without_id(patient("", number="77"))
+    first = create(house, new, **{"If-None-Exist": search})
+    assert first.status_code == 201
+    second = create(house, new | {"gender": "female"}, **{"If-None-Exist": search})
+    assert (second.status_code, second.headers["location"]) == (200, first.headers["location"])
+    by_query = house.ask("POST", f"/Patient?{search}", new)
+    assert (by_query.status_code, by_query.json()["id"]) == (200, first.json()["id"])
+    changed = house.ask("PUT", f"/Patient?{search}", new | {"gender": "male"})
+    assert (changed.status_code, changed.headers["etag"]) == (200, 'W/"2"')
+    assert house.ask("PUT", "/Patient?identifier=urn:numbers|78", new | {"identifier": []}).status_code == 400
+    other = house.ask("PUT", "/Patient?identifier=urn:numbers|79", without_id(patient("")))
+    assert other.status_code == 201
+
+
+def test_a_deletion_is_entered_in_error_and_keeps_what_was(house: House) -> None:
+    house.ask("PUT", "/Patient/p1", patient())
+    house.ask("PUT", "/Observation/o1", observation())
+    gone = house.ask("DELETE", "/Observation/o1")
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert house.ask("DELETE", "/Observation/o1").status_code == 204
+    assert house.ask("PUT", "/Observation/o1", observation(value=2)).status_code == 422
+    assert len(house.journals["chart"].log) == 2
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "issues"),
+    [
+        (lambda h: h.ask("POST", "/Patient", b"{"), 400, [("structure", [])]),
+        (lambda h: h.ask("POST", "/Patient", b""), 400, [("structure", [])]),
+        (lambda h: h.ask("POST", "/Patient", b"[]"), 400, [("structure", [])]),
+        (lambda h: h.ask("POST", "/Patient", b'{"resourceType":"Banana"}'), 400, [("structure", [])]),
+        (
+            lambda h: h.ask("POST", "/Patient", {"resourceType": "Patient", "gender": "x", "active": 1}),
+            400,
+            [("code-invalid", ["Patient.gender"]), ("structure", ["Patient.active"])],
+        ),
+        (lambda h: h.ask("POST", "/Patient", WHOLE), 400, [("invalid", ["Observation"])]),
+        (lambda h: h.ask("PUT", "/Patient/other", patient()), 400, [("invalid", ["Patient.id"])]),
+        (lambda h: h.ask("PUT", "/Patient/a_b", patient("a_b")), 404, [("not-found", [])]),
+        (lambda h: h.ask("PUT", "/Patient", patient()), 400, [("required", [])]),
+        (lambda h: h.ask("PUT", "/Patient?name=x", patient()), 422, [("processing", ["Patient"])]),
+        (lambda h: h.ask("PUT", "/Patient?identifier=a|%00", patient()), 400, [("value", [])]),
+        (
+            lambda h: h.ask("PUT", "/Patient/p1", patient(), headers={"If-Match": "x"}),
+            422,
+            [("processing", ["Patient"])],
+        ),
+        (lambda h: h.ask("POST", "/Observation", observation()), 422, [("not-found", ["Observation"])]),
+        (lambda h: h.ask("DELETE", "/Observation/o1"), 404, [("not-found", ["Observation"])]),
+        (lambda h: h.ask("POST", "/Patient", patient(), by="reader"), 403, [("forbidden", [])]),
+        (lambda h: h.ask("PATCH", "/Patient/p1", b"[]"), 405, [("not-supported", [])]),
+        (lambda h: h.ask("POST", "", patient()), 400, [("invalid", ["Patient"])]),
+        (lambda h: h.ask("POST", "", bundle("collection", put(patient()))), 400, [("structure", ["Bundle.entry[0]"])]),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(
+    house: House, ask: Callable[[House], Any], status: int, issues: list[tuple[str, list[str]]]
+) -> None:
+    answer = ask(house)
+    found = [one for one in said(answer) if one != ("informational", [])]
+    assert (answer.status_code, found) == (status, issues)
+
+
+# Quarantine
+
+
+def test_what_is_refused_is_kept_and_its_place_told_as_the_sender_knows_it(house: House) -> None:
+    answer = create(house, {"resourceType": "Patient", "gender": "x"})
+    assert [issue["severity"] for issue in answer.json()["issue"]] == ["error", "information"]
+    assert "kept in quarantine" in answer.json()["issue"][1]["diagnostics"]
+    assert house.kept() == [("code-invalid", "Patient.gender")]
+    (held,) = house.quarantine.rows()
+    assert (held.operator, held.clinic, held.door) == ("charite", "charite/gyn", "http")
+    assert b'"gender": "x"' in house.quarantine.original(held).raw
+
+
+def test_another_operators_patient_is_forbidden_and_kept_until_it_is_shared(house: House) -> None:
+    id_ = house.ask("PUT", "/Patient/p1", patient()).json()["id"]
+    foreign = house.ask("PUT", "/Observation/o1", observation(to=f"Patient/{id_}"), by="other")
+    assert foreign.status_code == 403
+    assert house.ask("DELETE", f"/Patient/{id_}", by="other").status_code == 403
+    assert house.ask("PUT", f"/Patient/{id_}", patient(id_), by="other").status_code == 403
+    assert {code for code, _ in house.kept()} == {"forbidden"}
+
+
+# Bundles
+
+
+def put(resource: dict[str, Any], **more: str) -> dict[str, Any]:
+    url = f"{resource['resourceType']}/{resource['id']}"
+    return {"resource": resource, "request": {"method": "PUT", "url": url, **more}}
+
+
+def post(resource: dict[str, Any], full_url: str = "") -> dict[str, Any]:
+    entry = {"resource": resource, "request": {"method": "POST", "url": resource["resourceType"]}}
+    return entry | ({"fullUrl": full_url} if full_url else {})
+
+
+def delete(url: str) -> dict[str, Any]:
+    return {"request": {"method": "DELETE", "url": url}}
+
+
+def bundle(kind: str, *entries: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": kind, "entry": list(entries)}
+
+
+URN = "urn:uuid:6f8e3b1a-6f0e-4a8e-9d1c-0a4b1f6a2c22"
+
+
+def test_a_transaction_goes_in_wholly_and_says_what_came_of_each_entry(house: House) -> None:
+    both = bundle("transaction", post(without_id(patient()), URN), post(without_id(observation(to=URN))))
+    answer = house.ask("POST", "", both)
+    assert answer.status_code == 200
+    assert answer.json()["type"] == "transaction-response"
+    first, second = (entry["response"] for entry in answer.json()["entry"])
+    assert first["status"] == second["status"] == "201 Created"
+    assert second["location"].startswith("Observation/")
+    assert second["location"].endswith("/_history/1")
+    assert first["etag"] == 'W/"1"'
+    assert house.ask("POST", "", both).json() == answer.json(), "the first answer"
+    whole = house.ask(
+        "POST", "/", bundle("transaction", put(patient("p9"))), headers={"Prefer": "return=representation"}
+    )
+    (entry,) = whole.json()["entry"]
+    assert entry["resource"]["name"][0]["family"] == "Meier"
+    assert entry["fullUrl"] == f"{BASE}/Patient/{entry['resource']['id']}"
+
+
+def test_a_transaction_that_is_refused_leaves_nothing(house: House) -> None:
+    answer = house.ask("POST", "", bundle("transaction", put(patient()), put(observation(to="Patient/nobody"))))
+    assert answer.status_code == 422
+    assert said(answer)[0] == ("not-found", ["Bundle.entry[1]"])
+    assert all(not journal.log for journal in house.journals.values())
+    assert house.kept() == [("not-found", "Bundle.entry[1]")]
+
+
+def test_a_transaction_of_updates_may_go_back(house: House) -> None:
+    one, two = bundle("transaction", put(patient())), bundle("transaction", put(patient(family="Maier")))
+    etags = [house.ask("POST", "", b).json()["entry"][0]["response"]["etag"] for b in (one, two, one, one)]
+    assert etags == ['W/"1"', 'W/"2"', 'W/"3"', 'W/"3"']
+
+
+def test_a_transaction_with_a_version_that_is_gone_is_refused_whole(house: House) -> None:
+    house.ask("PUT", "/Patient/p1", patient())
+    late = bundle("transaction", put(patient("p2")), put(patient(family="X"), ifMatch='W/"7"'))
+    assert house.ask("POST", "", late).status_code == 412
+    assert len(house.journals["registration"].log) == 1
+
+
+def test_every_entry_needs_its_scope(house: House) -> None:
+    answer = house.ask("POST", "", bundle("transaction", put(patient())), by="reader")
+    assert (answer.status_code, said(answer)) == (403, [("forbidden", ["Bundle.entry[0]"])])
+
+
+def test_each_entry_of_a_batch_is_answered_alone(house: House) -> None:
+    wrong = {"resourceType": "Patient", "id": "w", "gender": "x"}
+    entries = [
+        put(patient()),
+        put(wrong),
+        put(observation(to="Patient/nobody")),
+        {"request": {"method": "GET", "url": "Nowhere/1"}},
+        delete("Observation/o7"),
+        put(observation()),
+        delete("Observation/o1"),
+    ]
+    answer = house.ask("POST", "", bundle("batch", *entries))
+    assert answer.json()["type"] == "batch-response"
+    responses = [entry["response"] for entry in answer.json()["entry"]]
+    assert [response["status"].split()[0] for response in responses] == [
+        "201",
+        "400",
+        "422",
+        "404",
+        "404",
+        "201",
+        "204",
+    ]
+    outcomes = [response["outcome"]["issue"][0] for response in responses if "outcome" in response]
+    assert [issue.get("expression") for issue in outcomes] == [
+        ["Bundle.entry[1].resource.gender"], ["Bundle.entry[2].resource"], None, ["Bundle.entry[4].resource"],
+    ]  # fmt: skip
+
+
+# Messages and validation
+
+
+def message(id_: str = "m1", **more: Any) -> dict[str, Any]:
+    header = {
+        "resourceType": "MessageHeader",
+        "id": id_,
+        "eventCoding": {"system": "urn:events", "code": "admit"},
+        "source": {"endpoint": "urn:his"},
+    }
+    return bundle("message", {"resource": header | more}, {"resource": patient()})
+
+
+def test_a_message_is_taken_in_once_by_its_header(house: House) -> None:
+    first = house.ask("POST", "/$process-message", message())
+    header = first.json()["entry"][0]["resource"]
+    assert header["response"] == {"identifier": "m1", "code": "ok"}
+    assert header["eventCoding"] == {"system": "urn:events", "code": "admit"}
+    events = len(house.journals["registration"].log)
+    again = house.ask("POST", "/$process-message", message(reason={"text": "resent"}))
+    assert again.json() == first.json()
+    assert len(house.journals["registration"].log) == events == 1
+
+
+@pytest.mark.parametrize("wrong", [patient(), bundle("message", {"resource": patient()}), bundle("message")])
+def test_what_is_no_message_is_refused(house: House, wrong: dict[str, Any]) -> None:
+    assert house.ask("POST", "/$process-message", wrong).status_code == 400
+
+
+def test_validation_tells_all_and_takes_nothing_in(house: House) -> None:
+    good = house.ask("POST", "/Patient/$validate", patient())
+    assert (good.status_code, said(good)) == (200, [("informational", [])])
+    bad = house.ask("POST", "/$validate", {"resourceType": "Patient", "gender": "x", "active": 1})
+    assert (bad.status_code, len(said(bad))) == (200, 2)
+    assert house.ask("POST", "/Patient/$validate", b"{").status_code == 200
+    assert house.ask("POST", "/Observation/$validate", patient()).status_code == 400
+    assert house.kept() == []
+    assert all(not journal.log for journal in house.journals.values())
+
+
+def test_a_value_that_was_sent_is_never_repeated(house: House) -> None:
+    secret = "Zaphod"
+    for resource in (
+        {"resourceType": "Patient", "name": [{"family": secret, "x" + secret: 1}]},
+        {"resourceType": "Patient", "gender": secret},
+        {"resourceType": "Observation", "status": secret},
+    ):
+        answer = house.ask("POST", f"/{resource['resourceType']}", resource)
+        assert answer.status_code == 400
+        assert secret not in answer.text + json.dumps(dict(answer.headers))
