@@ -67,7 +67,7 @@ def _make(settings: Settings, name: str, sites: list[Site]) -> bool:
     _write(folder / JWKS, json.dumps({"keys": [_key_pair(private_key(settings, client))]}, indent=1))
     text = _MANIFEST.format(
         title=json.dumps(sites[0].operator_name, ensure_ascii=False),
-        country=sites[0].country.code,
+        country=sites[0].country.code.upper(),
         clinics=json.dumps([site.site for site in sites]),
         client=client,
         clinic=sites[0].site,
