@@ -114,9 +114,10 @@ class Codes:
         return not self._fact(system, code, "").unmapped
 
     def table(self) -> bytes:
-        """The map as a file again, in one order: equal maps are equal bytes."""
+        """The map as a file again, in one order: equal maps are equal bytes. All is quoted: a # begins a comment."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows((HEADER, *self._rows))
+        csv.writer(text, lineterminator="\n").writerow(HEADER)
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(self._rows)
         return text.getvalue().encode()
 
     @cached_property

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from epicrisis.errors import SettingsError
@@ -150,6 +150,7 @@ _cells = st.text(st.characters(blacklist_categories=("C", "Z")), min_size=1, max
 
 
 @given(st.dictionaries(st.tuples(_cells, _cells), st.tuples(_cells, _cells, _cells), max_size=5))
+@example({("#", "0"): ("0", "0", "0")})
 def test_a_map_written_and_read_again_is_the_same(rows: dict[tuple[str, str], tuple[str, str, str]]) -> None:
     codes = Codes([(*key, *value) for key, value in rows.items()])
     again = Codes.read(codes.table(), "again")
