@@ -14,6 +14,7 @@ TITLES = {
     "rebuild": "Rebuilding real read models",
     "store": "The event store",
     "fhir": "FHIR in and out",
+    "reading": "Reading over HTTP",
     "client": "The Kafka client",
     "codec": "The codec",
     "spine": "From a bundle to a readable row, and the bytes it takes",

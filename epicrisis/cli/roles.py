@@ -41,11 +41,13 @@ def serve(
 ) -> None:
     """Finish what was killed in between; serve the schema registry's read-only routes, health and metrics."""
     from epicrisis import logging
+    from epicrisis.assembly import seldom_collect
     from epicrisis.found import services
     from epicrisis.serve import run
     from epicrisis.settings import Settings
 
     logging.configure("serve")
+    seldom_collect()
     run(Settings.read(), host=host, port=port, relayed=(service or list(services())) if relay else ())
 
 

@@ -14,9 +14,7 @@ _SPACE = rb"[ \t\r\n]*"
 _id_second = re.compile(
     rb'\A%s\{%s"resourceType"%s:%s"\w+"%s,%s"id"%s:%s"([^"\\]*)"' % ((_SPACE,) * 8)  # as nearly everybody writes it
 ).match
-_meta_third = re.compile(
-    rb'\A%s\{%s"resourceType"%s:%s"\w+"%s,%s"id"%s:%s"[^"\\]*"%s,%s"meta"%s:%s' % ((_SPACE,) * 12)
-).match
+_colon = re.compile(rb"%s:%s" % (_SPACE, _SPACE)).match
 _name = re.compile(rb'%s("(?:[^"\\]|\\.)*+")%s:%s' % ((_SPACE,) * 3)).match
 _open = re.compile(rb"%s\{" % _SPACE).match
 _close = re.compile(rb"%s\}%s\Z" % (_SPACE, _SPACE)).match
@@ -26,7 +24,7 @@ _TWICE = "the same property is given twice in one object"
 
 
 class _Meta(msgspec.Struct):
-    meta: msgspec.Raw
+    meta: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _meta_of = msgspec.json.Decoder(_Meta).decode
@@ -45,14 +43,40 @@ def with_id(raw: bytes, new_id: str) -> bytes:
 def with_meta(raw: bytes, version_id: str, last_updated: str) -> bytes:
     """The resource with meta.versionId and meta.lastUpdated (a FHIR instant); profiles, tags and the rest stay."""
     new = {"versionId": _encode(version_id), "lastUpdated": _encode(last_updated)}
-    if found := _meta_third(raw):
-        start = found.end()
-        end = start + len(bytes(_decoded(_meta_of, raw).meta))
-        return raw[:start] + _with(raw[start:end], new, after=()) + raw[end:]
-    for name, start, end in _members(raw):
-        if name == "meta":
-            return raw[:start] + _with(raw[start:end], new, after=()) + raw[end:]
-    return _with(raw, {"meta": _with(b"{}", new, after=())}, after=("id", "resourceType"))
+    place = None if b"\\u" in raw else _meta_of_most(raw)
+    if place is None:
+        place = next(((start, end) for name, start, end in _members(raw) if name == "meta"), (0, 0))
+    start, end = place
+    if end:
+        return raw[:start] + _in_meta(raw[start:end], new) + raw[end:]
+    if found := _id_second(raw):
+        return b'%s","meta":%s%s' % (raw[: found.end(1)], _in_meta(b"{}", new), raw[found.end() :])
+    return _with(raw, {"meta": _in_meta(b"{}", new)}, after=("id", "resourceType"))
+
+
+def _meta_of_most(raw: bytes) -> tuple[int, int] | None:
+    """Where meta's value is, (0, 0) where there is none; None where the members have to be gone through to see it.
+
+    Nothing in the bytes may be written with ``\\u``: it might be that name.
+    """
+    name = raw.find(b'"meta"')
+    if name < 0:
+        return 0, 0
+    value = _decoded(_meta_of, raw).meta
+    found = _colon(raw, name + len(b'"meta"'))
+    if value is msgspec.UNSET or found is None or raw.find(b'"meta"', name + 1) > 0:
+        return None
+    return found.end(), found.end() + len(bytes(value))
+
+
+def _in_meta(meta: bytes, new: dict[str, bytes]) -> bytes:
+    if b'"versionId"' in meta or b'"lastUpdated"' in meta or b"\\" in meta:
+        return _with(meta, new, after=())
+    opened = _open(meta)
+    assert opened, "an object was read, so it opens"
+    rest = meta[opened.end() :]
+    said = b'{"versionId":%s,"lastUpdated":%s' % (new["versionId"], new["lastUpdated"])
+    return said + (b"" if rest.lstrip(b" \t\r\n")[:1] == b"}" else b",") + rest
 
 
 def _with(raw: bytes, new: dict[str, bytes], after: tuple[str, ...]) -> bytes:

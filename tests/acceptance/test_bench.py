@@ -38,6 +38,11 @@ ROWS = {
         "read, sealed, facts alone",
         "size, sealed",
     },
+    "reading": {
+        f"{what}, {share}"
+        for what in ("$everything?_count=1000", "Observation by patient and code", "one Patient")
+        for share in ("p50", "p99")
+    },
     "client": {"produce", "consume"},
     "gate": {"gate, as sent", "gate, compact", "parse alone", "find references"},
     "fhir": {

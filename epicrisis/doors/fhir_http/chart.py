@@ -243,7 +243,9 @@ class View:
                 "seqs": array({place.seq for place in wanted}),
             },
         )
-        rows = [values for values in self._cur if values[:3] in wanted]
+        rows = self._cur.fetchall()
+        if len(subjects) > 1 or len({place.source for place in wanted}) > 1:
+            rows = [values for values in rows if values[:3] in wanted]
         opened = [self._codec.open(values[4]) for values in rows]
         keys = self._keys.by_ids({sealed.meta.key for sealed in opened if sealed.meta.key is not None})
         found: dict[Place, Kept] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -27,10 +28,12 @@ from epicrisis.doors.fhir_http.reading import (
 )
 from epicrisis.doors.fhir_http.searching import ROSTER, kept_of, matches, others, patients
 from epicrisis.fhir.outcome import Problem
-from epicrisis.fhir.references import references
-from epicrisis.fhir.search import id_of
 
 EVERYTHING = "everything"
+_TO_DIRECTORY = re.compile(
+    rb'"reference"[ \t\r\n]*:[ \t\r\n]*"(?:%s)/([0-9a-f-]{36})["/]' % "|".join(DIRECTORY).encode()
+).findall
+"""The ids of the entries of the directory that a resource refers to."""
 KNOWN = ("_since", "_type", "_count", "_format", "_pretty", "patient", PAGE)
 
 
@@ -66,8 +69,8 @@ class Whole:
             shown, more = rows[start : start + count], rows[start + count :]
             problems = [*_unknown(call), *seen.problems({subject})]
             entries, bodies = matches(call, shown, kept_of(seen.view, shown), problems)
-            wanted = {id_ for _, raw in bodies for one in references(raw) if (id_ := _of_directory(one))}
-            entries += others(seen, list(wanted), types)
+            wanted = sorted({id_.decode() for _, raw in bodies for id_ in _TO_DIRECTORY(raw)})
+            entries += others(seen, [UUID(id_) for id_ in wanted if is_uuid(id_)], types)
         if problems:
             entries.append(bundles.told(problems))
         onward = Page(EVERYTHING, "Patient", list(given.items()), [str(shown[-1].id)]) if more else None
@@ -153,15 +156,8 @@ def _current(seen: Seen, subject: UUID, types: Sequence[str], since: datetime | 
         and (not types or row.resource_type in types)
         and (since is None or row.recorded >= since)
     ]
-    rows.sort(key=lambda row: (row.resource_type != "Patient", row.id))
+    rows.sort(key=lambda row: (row.resource_type != "Patient", row.id.int))
     return rows
-
-
-def _of_directory(reference: str) -> UUID | None:
-    """The id of an entry of the directory that a reference names."""
-    kind, _, _ = reference.partition("/")
-    id_ = id_of(reference) if kind in DIRECTORY else ""
-    return UUID(id_) if is_uuid(id_) else None
 
 
 def _all_of(rows: Rows) -> list[Version]:
