@@ -248,10 +248,13 @@ def _no_modifier(modifier: str) -> None:
         raise told(400, "not-supported", "this modifier of a search parameter is not supported: see /metadata")
 
 
-def split(value: str) -> list[str]:
-    """The alternatives of a value: at commas that no backslash escapes."""
-    parts = re.split(r"(?<!\\),", value)
-    return [re.sub(r"\\([,|$\\])", r"\1", part) for part in parts]
+def split(value: str, at: str = ",") -> list[str]:
+    """The parts of a value: at commas (or bars) that no backslash escapes. They still have their backslashes."""
+    return re.split(rf"(?<!\\){re.escape(at)}", value)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([,|$\\])", r"\1", text)
 
 
 def _id(value: str) -> str:
@@ -278,19 +281,19 @@ def _named(value: str, modifier: str, targets: tuple[str, ...]) -> Named:
 
 
 def _identified(kind: str, value: str) -> Identified:
-    system, bar, rest = value.partition("|")
-    if not bar or not system or not rest:
+    system, *rest = split(value, "|")
+    if not system or not any(rest):
         raise told(400, "value", "an identifier is searched by system|value: it is indexed by both together")
-    return Identified(kind, system, rest)
+    return Identified(kind, _plain(system), _plain("|".join(rest)))
 
 
 def _token(parameter: Parameter, value: str) -> int:
-    system, bar, code = value.rpartition("|")
+    *system, code = split(value, "|")
     if not code:
         raise told(400, "not-supported", "name a code: all codes of a system cannot be searched for")
-    if not bar or not parameter.coded:
-        return token(parameter.name, ANY, code)
-    return token(parameter.name, system, code)
+    if not system or not parameter.coded:
+        return token(parameter.name, ANY, _plain(code))
+    return token(parameter.name, _plain("|".join(system)), _plain(code))
 
 
 def _when(value: str) -> When:
@@ -307,7 +310,7 @@ def _when(value: str) -> When:
 
 
 def _word(part: str, value: str) -> Word:
-    return Word(part, normal(value.replace("\0", "")))
+    return Word(part, normal(_plain(value)))
 
 
 def own_ids(wanted: Iterable[Named]) -> list[UUID]:
