@@ -54,14 +54,14 @@ def application(settings: Settings, *, base: str) -> Starlette:
     interactions: list[Interaction] = []
     door = Door(base=base, interactions=interactions, who=tokens.who)
     interactions += tokens.interactions()
-    interactions += _reading(settings, written)
+    interactions += reading(settings, written)
     for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
         interactions += part.interactions()
     interactions += Capability(interactions).interactions()
     return door.app()
 
 
-def _reading(settings: Settings, written: Written) -> list[Interaction]:
+def reading(settings: Settings, written: Written) -> list[Interaction]:
     """Everything that reads."""
     known = journals(settings)
     reader = Reader(
