@@ -7,11 +7,14 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from epicrisis import assembly
+from epicrisis.doors.hl7v2.door import DOOR, Maps
+from epicrisis.doors.hl7v2.resubmit import Hl7v2
 from epicrisis.doors.refusals import problems_of
 from epicrisis.errors import KeyLost, Refused
 from epicrisis.fhir.outcome import Problem
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import FROM_QUARANTINE
+from epicrisis.operators import read_operators
 from epicrisis.quarantine import Held, Original, Quarantine
 from epicrisis.settings import Settings
 
@@ -57,8 +60,9 @@ class Fhir:
 
 def ways(settings: Settings) -> Callable[[str], Way]:
     """The way of each door, by its name."""
-    fhir = Fhir(assembly.intake(settings))
-    return lambda door: fhir
+    intake = assembly.intake(settings)
+    fhir, hl7v2 = Fhir(intake), Hl7v2(intake, Maps(read_operators(settings.operators_folder)))
+    return lambda door: hl7v2 if door == DOOR else fhir
 
 
 def resubmitted(settings: Settings, quarantine: Quarantine, some: Iterable[Held], by: str) -> Iterator[dict[str, Any]]:

@@ -33,6 +33,11 @@ clinic = "{clinic}"
 scopes = ["system/*.cruds"]
 jwks = "{jwks}"
 
+[[mllp]]
+clinic = "{clinic}"
+application = "HIS"
+facility = "{operator}"
+
 [inbox]
 clinic = "{clinic}"
 """
@@ -70,6 +75,7 @@ def _make(settings: Settings, name: str, sites: list[Site]) -> bool:
         country=sites[0].country.code.upper(),
         clinics=json.dumps([site.site for site in sites]),
         client=client,
+        operator=name,
         clinic=sites[0].site,
         jwks=JWKS,
     )

@@ -11,7 +11,8 @@ from epicrisis.local.servers import Part
 from epicrisis.local.state import State
 from epicrisis.settings import PREFIX, Settings
 
-ROLES = ("serve", "relay", "work", "inbox")
+ROLES = ("serve", "relay", "work", "inbox", "mllp")
+LISTENING = ("serve", "mllp")
 
 
 def up(settings: Settings) -> dict[str, int]:
@@ -25,8 +26,8 @@ def up(settings: Settings) -> dict[str, int]:
         for role in ROLES:
             record = running(state, _name(settings, role))
             if record is None:
-                port = choose_port(state, _name(settings, role)) if role == "serve" else 0
-                words = [role, "--port", str(port)] if role == "serve" else [role]
+                port = choose_port(state, _name(settings, role)) if role in LISTENING else 0
+                words = [role, "--port", str(port)] if role in LISTENING else [role]
                 record = start(state, _name(settings, role), [sys.executable, "-m", "epicrisis", *words], port=port)
             pids[role] = record.pid
     return pids
@@ -43,7 +44,7 @@ def down(settings: Settings) -> list[str]:
 
 
 def status(settings: Settings) -> list[Part]:
-    """Each role: running or stopped; where `serve` listens."""
+    """Each role: running or stopped; where `serve` and `mllp` listen."""
     state = State(settings.state)
     found: list[Part] = []
     for role in ROLES:

@@ -18,7 +18,9 @@ from epicrisis.doors.hl7v2.frames import unbatched
 from epicrisis.doors.hl7v2.mapping import Mapped, mapped
 from epicrisis.doors.hl7v2.message import read
 from epicrisis.doors.hl7v2.senders import Caller, Senders
-from epicrisis.errors import Conflict, Malformed, Refused, Unreachable
+from epicrisis.doors.refusals import problems_of
+from epicrisis.errors import Conflict, Refused, Unreachable
+from epicrisis.fhir.outcome import Problem
 from epicrisis.fhir.problems import problems
 from epicrisis.intake import Intake, Receipt
 from epicrisis.operators import Operator
@@ -77,6 +79,7 @@ def submit(
     intake: Intake,
     at: str = "",
     name: str | None = None,
+    door: str = DOOR,
 ) -> Taken:
     """Take one message in. For the server, and for whoever sends again what was in quarantine.
 
@@ -91,36 +94,42 @@ def submit(
     """
     message = read(raw, mappings.charsets)
     made = mapped(message, mappings)
-    mark = f"{at}|{_content(raw)}"
+    mark = f"{at}|{content_of(raw)}"
     try:
         receipt = intake.receive(
             made.bundle,
             operator=caller.operator,
             clinic=caller.clinic,
-            door=DOOR,
+            door=door,
             name=name or Header.of(raw).name,
             source=raw,
             mark=mark,
         )
-    except Malformed as refusal:
-        raise NotMapped(_traced(made, refusal)) from None
     except Refused as refusal:
-        where, _, text = str(refusal).partition(": ")
-        placed = where.startswith("Bundle")
-        place = made.origin(where) if placed else Place("MSH")
-        raise NotMapped([Fault(code=INTERNAL, place=place, text=text if placed else str(refusal))]) from None
+        raise NotMapped([_traced(made, problem) for problem in problems_of(made.bundle, refusal)]) from None
     before = receipt.mark.partition("|")[2]
-    return Taken(receipt, made.warnings, bool(receipt.repeated and before and before != _content(raw)))
+    return Taken(receipt, made.warnings, bool(receipt.repeated and before and before != content_of(raw)))
 
 
-def _traced(made: Mapped, refusal: Malformed) -> list[Fault]:
-    """The gate's problems, all of them, each at the field that it came from; else what intake refused."""
-    found = [(problem.expression, problem.text) for problem in problems(made.bundle)]
-    found = found or [(refusal.where, refusal.message)]
-    return [Fault(code=INTERNAL, place=made.origin(where), text=text) for where, text in found]
+def checked(raw: bytes, mappings: Mappings) -> tuple[Mapped, list[Fault]]:
+    """What a message becomes, and what the gate finds wrong with that.
+
+    Raises
+    ------
+    NotMapped
+        It becomes nothing.
+    """
+    made = mapped(read(raw, mappings.charsets), mappings)
+    return made, [_traced(made, problem) for problem in problems(made.bundle)]
 
 
-def _content(raw: bytes) -> str:
+def _traced(made: Mapped, problem: Problem) -> Fault:
+    """A problem of the Bundle, at the field that it came from."""
+    place = made.origin(problem.expression)
+    return Fault(code=INTERNAL, place=place, text=problem.text, issue=problem.code)
+
+
+def content_of(raw: bytes) -> str:
     """What tells one message from another that has the same name: all behind MSH, where the time of sending is."""
     lines = raw.replace(b"\n", b"\r").lstrip().partition(b"\r")
     return sha256(lines[2].strip()).hexdigest()[:16]

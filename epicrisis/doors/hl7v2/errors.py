@@ -75,13 +75,15 @@ class Fault(Struct, frozen=True, kw_only=True):
     place: Place
     text: str
     severity: Literal["E", "W"] = "E"
+    issue: str = ""
+    """Its FHIR issue type, where the code does not say enough."""
 
     @property
     def problem(self) -> Problem:
         """The same for an OperationOutcome and for quarantine."""
         return Problem(
             severity="error" if self.severity == "E" else "warning",
-            code=_ISSUES.get(self.code, "processing"),
+            code=self.issue or _ISSUES.get(self.code, "processing"),
             expression=str(self.place),
             text=self.text,
         )

@@ -9,12 +9,10 @@ import msgspec
 
 from epicrisis.doors.hl7v2.acknowledge import Header
 from epicrisis.doors.hl7v2.compiled import Mappings
-from epicrisis.doors.hl7v2.door import Maps
-from epicrisis.doors.hl7v2.errors import INTERNAL, Fault, NotMapped
+from epicrisis.doors.hl7v2.door import Maps, checked
+from epicrisis.doors.hl7v2.errors import Fault, NotMapped
 from epicrisis.doors.hl7v2.frames import unbatched
-from epicrisis.doors.hl7v2.mapping import mapped
 from epicrisis.doors.hl7v2.message import read
-from epicrisis.fhir.problems import problems
 from epicrisis.operators import Operator
 
 
@@ -45,12 +43,10 @@ def trial(raw: bytes, operator: Operator | None) -> Iterator[Tried]:
 def _tried(raw: bytes, mappings: Mappings) -> Tried:
     name = Header.of(raw).field(10)
     try:
-        message = read(raw, mappings.charsets)
-        made = mapped(message, mappings)
+        made, found = checked(raw, mappings)
     except NotMapped as refusal:
         return Tried(name, "", refusal.faults)
-    found = [Fault(code=INTERNAL, place=made.origin(p.expression), text=p.text) for p in problems(made.bundle)]
-    text = msgspec.json.format(made.bundle, indent=2).decode()
+    message = read(raw, mappings.charsets)
     reads = mappings.read[mappings.kinds[message.type]]
     unread = sorted({segment.name for segment in message.segments} - reads)
-    return Tried(name, text, [*made.warnings, *found], unread)
+    return Tried(name, msgspec.json.format(made.bundle, indent=2).decode(), [*made.warnings, *found], unread)

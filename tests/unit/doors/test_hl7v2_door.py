@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from epicrisis.doors.hl7v2.door import Door, Maps
+from epicrisis.doors.hl7v2.errors import NotMapped
+from epicrisis.doors.hl7v2.resubmit import Hl7v2
 from epicrisis.doors.hl7v2.senders import Caller, Senders
 from epicrisis.operators import Operator, Sender
 from epicrisis.quarantine import WAITING
@@ -170,3 +175,36 @@ def test_the_most_exact_sender_is_taken_and_certificates_bind() -> None:
     assert senders.find("T", "G", "abcd") == Caller("a", "a/y")
     assert senders.find("S", "F", "abcd") is None
     assert Senders({"s": STJUDE}).find("HIS", "STJUDE") == Caller("stjude", "stjude/main")
+
+
+def test_what_was_refused_goes_in_once_the_tables_are_mended(tmp_path: Path) -> None:
+    operator = msgspec.structs.replace(STJUDE, folder=tmp_path, hl7v2="hl7v2")
+    (tmp_path / "hl7v2").mkdir()
+    house = House({"stjude": operator})
+    raw = message(pid="PID|1||4711^^^STJUDE^MR||Meier^Anna||19700412|W")
+    assert house.send(raw)[1] == "MSA|AE|1"
+    [held] = house.kept.rows("stjude", state=WAITING)
+    original = house.quarantine.original(held)
+    before = Hl7v2(house.intake, Maps(house.operators))
+    assert [p.expression for p in before.problems(held, original)] == ["PID-8"]
+    with pytest.raises(NotMapped):
+        before.send(held, original)
+    codes = tmp_path / "hl7v2" / "codes"
+    codes.mkdir()
+    (codes / "0001.csv").write_text("code,fhir,system,display,note\nW,female,,,weiblich\n")
+    after = Hl7v2(house.intake, Maps(house.operators))
+    assert after.problems(held, original) == []
+    went_in = after.send(held, original)
+    assert "registration.PatientRegistered" in house.events()
+    assert house.inbox._messages[went_in].door == "quarantine:hl7v2"
+    assert house.source(house.inbox._messages[went_in]) == raw
+    restarted = Door(Senders(house.operators), Maps(house.operators), house.intake, house.quarantine)
+    assert b"\rMSA|AA|1\r" in restarted.answer(raw), "its sender, who sends it once more, gets the first answer"
+
+
+def test_a_message_with_a_used_control_id_goes_in_from_quarantine(house: House) -> None:
+    house.send(message())
+    house.send(message(pid="PID|1||4712^^^STJUDE^MR||Huber"))
+    [held] = house.kept.rows("stjude", state=WAITING)
+    Hl7v2(house.intake, Maps(house.operators)).send(held, house.quarantine.original(held))
+    assert house.events().count("registration.PatientRegistered") == 2
