@@ -28,7 +28,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         raise Fault("duplicate")
     if not made:
         raise Fault("empty-object")
-    for key, value in made.items():
+    for key, value in pairs:
+        if value.__class__ is str:  # most are
+            continue
         if value is None:
             raise Fault("null")
         if type(value) is list:

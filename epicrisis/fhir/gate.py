@@ -13,7 +13,6 @@ One Gate per thread: it owns a scratch buffer. The compiled Structs behind it ar
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
@@ -72,6 +71,9 @@ _type_first = re.compile(rb'\A[ \t\r\n]*\{[ \t\r\n]*"resourceType"[ \t\r\n]*:[ \
 _risky = re.compile(rb"\\u(?:00[01]|003[aA])").search
 _empty = re.compile(rb"\{\}").search  # half the cost of `in` for so short a needle
 _ends_with_reference = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"\Z').search
+_local_reference = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"#([^"]*)').finditer
+_QUOTE = ord('"')
+_FEW = 32
 _encode_into = msgspec.json.Encoder().encode_into
 
 _ELSEWHERE = msgspec.Raw(b"0")  # stands for a resource that was checked by itself
@@ -136,7 +138,7 @@ class Gate:
         """Check one resource whose type is known; its Struct."""
         parsed, sure = self._parsed(raw, key, level, inside)
         if not sure:
-            self._nothing_dropped(parsed, raw)
+            self._nothing_dropped_inside(parsed, raw, key)
         return parsed
 
     def _parsed(self, raw: bytes, key: bytes, level: int, inside: _Inside) -> tuple[Any, bool]:
@@ -178,18 +180,30 @@ class Gate:
         if parsed.contained is not UNSET:
             if inside == "contained":
                 raise Fault("contained-nested", path=".contained")
+            made: list[Any] = []
             for index, part in enumerate(parsed.contained):
-                path = f".contained[{index}]"
-                _, resource = self._inner(bytes(part), path, level + 1, "contained")
-                if resource.id is UNSET:
-                    raise Fault("contained-id", path=path)
-                if resource.id in ids:
-                    raise Fault("contained-twice", path=path)
+                try:
+                    resource = self._part(bytes(part), level + 1)
+                    if resource.id is UNSET:
+                        raise Fault("contained-id")
+                    if resource.id in ids:
+                        raise Fault("contained-twice")
+                except Fault as fault:
+                    raise fault.below(f".contained[{index}]") from None
                 ids.add(resource.id)
+                made.append(resource if resource.__class__.__name__ != "Bundle" else part)
+            parsed.contained = made  # one look for what was dropped sees all of them
         if inside != "contained" and b"#" in raw:
             for name in _local_references(raw):
-                if name not in ids:
+                if name and name not in ids:
                     raise Fault("contained-missing")
+
+    def _part(self, raw: bytes, level: int) -> Any:
+        """Check a contained resource but for what the decoder dropped; its Struct."""
+        if level > _MAX_INSIDE:
+            raise Fault("nested-resources")
+        key = self._type(raw)
+        return self._bundle(raw, level)[0] if key == b"Bundle" else self._parsed(raw, key, level, "contained")[0]
 
     def _parameters(self, parameters: Any, level: int, path: str) -> None:
         if parameters is UNSET:
@@ -276,9 +290,24 @@ class Gate:
         for entry in entries:
             if entry.raw is not None:
                 try:
-                    self._nothing_dropped(entry.parsed, entry.raw)
+                    self._nothing_dropped_inside(entry.parsed, entry.raw, (entry.resource_type or "").encode())
                 except Fault as fault:
                     raise fault.below(f".entry[{entry.index}].resource") from None
+
+    def _nothing_dropped_inside(self, parsed: Any, raw: bytes, key: bytes) -> None:
+        """`_nothing_dropped`, with the place in a contained resource."""
+        try:
+            self._nothing_dropped(parsed, raw)
+        except Fault:
+            contained = getattr(parsed, "contained", UNSET)
+            if contained is not UNSET:
+                whole: Any = _guarded(self._kinds[key][0], raw)
+                for index, part in enumerate(whole.contained):
+                    try:
+                        self._nothing_dropped(contained[index], bytes(part))
+                    except Fault as fault:
+                        raise fault.below(f".contained[{index}]") from None
+            raise
 
     def _nothing_dropped(self, parsed: Any, raw: bytes) -> None:
         """Refuse duplicate names, and what else a decoder lets through: empty objects, escaped control characters.
@@ -342,13 +371,16 @@ def _bundle_rules(kind: str, entries: list[Entry]) -> None:
 
 
 def _local_references(raw: bytes) -> Iterator[str]:
-    """What references of the form `#name` name. Splitting at the one letter is five times as fast as a pattern."""
-    pieces = raw.split(b"#")
-    for before, after in pairwise(pieces):
-        if before.endswith(b'"reference":"') or (before[-1:] == b'"' and _ends_with_reference(before[-200:])):
-            name = after[: after.find(b'"')]
-            if name:
-                yield name.decode()
+    """What references of the form `#name` name. Looking for the one letter is twenty times as fast as a pattern."""
+    at = raw.find(b"#")
+    for _ in range(_FEW):
+        if at < 0:
+            return
+        if raw[at - 1] == _QUOTE and _ends_with_reference(raw[max(at - 200, 0) : at]):
+            yield raw[at + 1 : raw.find(b'"', at)].decode()
+        at = raw.find(b"#", at + 1)
+    for found in _local_reference(raw, max(at - 200, 0)) if at >= 0 else ():
+        yield found[1].decode()
 
 
 def _version(resource: Any) -> str:

@@ -38,7 +38,7 @@ class Shape:
         """What `__post_init__` runs."""
         checks: list[Check] = []
         if self._name == "Extension":
-            checks.append(_extension_full if self._full else _extension_plain(self._choices["value"]))
+            checks.append(_extension_of(self._choices["value"], self._full))
         elif self._choices:
             make = _choices_full if self._full else _choices_plain
             checks.append(make(list(self._choices.values())))
@@ -64,6 +64,10 @@ class _Choice:
 
     def given(self, made: Any) -> int:
         """How many of the group are there; a value and its own sibling count once."""
+        some = astuple(made)[self.start : self.stop]
+        given = len(some) - some.count(UNSET)
+        if given < 2:
+            return given
         return sum(getattr(made, n) is not UNSET or getattr(made, "ext_" + n, UNSET) is not UNSET for n in self.names)
 
 
@@ -112,18 +116,13 @@ def _extension(made: Any, values: int) -> None:
         raise ValueError("too-deep")
 
 
-def _extension_plain(value: _Choice) -> Check:
+def _extension_of(value: _Choice, full: bool) -> Check:
     start, stop = value.start, value.stop
 
     def check(made: Any) -> None:
         _extension(made, stop - start - astuple(made)[start:stop].count(UNSET))
 
-    return check
-
-
-def _extension_full(made: Any) -> None:
-    names = [n.removeprefix("ext_") for n in made.__struct_fields__ if n.startswith(("value", "ext_value"))]
-    _extension(made, len({n for n in names if _has(made, n)}))
+    return (lambda made: _extension(made, value.given(made))) if full else check
 
 
 def _has(made: Any, name: str) -> bool:

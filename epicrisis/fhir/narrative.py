@@ -26,7 +26,7 @@ _LINKS = frozenset(("href", "src", "background", "cite", "longdesc"))
 
 _root = re.compile(r"\A\s*<div[\s>][^>]*").match
 _declaration = re.compile(r"<!(?!--)|<\?").search
-_says_something = re.compile(r">[^<]*[^\s<]|<img\b").search
+_says_something = re.compile(r">\s*+[^\s<]|<img\b").search
 _bad_link = re.compile(r"^\s*(?:javascript|vbscript|data(?!:image/)|file)\s*:", re.I).search
 _bad_style = re.compile(r"expression\s*\(|javascript:|behaviou?r\s*:|-moz-binding|@import", re.I).search
 # For the quick look, in text already proven well-formed: a superset of all tags, attributes and risky values.
@@ -34,6 +34,7 @@ _tag_names = re.compile(r"<([^\s/>!?][^\s/>]*)").findall
 _attribute_runs = re.compile(r"""<[^\s<>/!?]+((?:\s+[^\s=<>/"']+\s*=\s*(?:"[^"<]*"|'[^'<]*'))+)""").findall
 _attribute_names = re.compile(r"""([^\s=<>"'/]+)\s*=\s*["']""").findall
 _STEPS = {"<": 1, "</": -1, "/>": -1}
+_BLOCK = 256
 _steps = re.compile(r"</|/>|<").findall
 _risky_values = re.compile(r"""(?:href|src|style|background|cite|longdesc)\s*=\s*("[^"]*"|'[^']*')""").findall
 
@@ -45,13 +46,13 @@ def broken_rule(div: str) -> str | None:
         return "narrative-root"
     if _declaration(div):  # DTDs, CDATA, processing instructions: no entity can be declared
         return "narrative-form"
+    if not _says_something(div):
+        return "narrative-empty"
     try:
         broken = _quick(div)
-        if broken == _UNSURE:
-            broken = _walk(div)
+        return _walk(div) if broken == _UNSURE else broken
     except expat.ExpatError:
         return "narrative-form"
-    return broken or (None if _says_something(div) else "narrative-empty")
 
 
 def _quick(div: str) -> str | None:
@@ -62,12 +63,29 @@ def _quick(div: str) -> str | None:
         return _UNSURE
     if not _TAGS.issuperset(_tag_names(div)):
         return "narrative-markup"
-    if max(accumulate(map(_STEPS.__getitem__, _steps(div)))) > MAX_DEPTH:
+    if _too_deep(div):
         return "narrative-deep"
     if not _ATTRIBUTES.issuperset(_attribute_names(attributes)):
         return _UNSURE
     risky = any("&" in v or _bad_link(v[1:-1]) or _bad_style(v) for v in _risky_values(div))
     return _UNSURE if risky else None
+
+
+def _too_deep(div: str) -> bool:
+    """Depth by counting in blocks that begin at a tag; tag by tag only where a block could go beyond the cap."""
+    depth = at = 0
+    while at < len(div):
+        end = div.find("<", at + _BLOCK)
+        block = div[at:] if end < 0 else div[at:end]
+        closing = block.count("</")
+        opening = block.count("<") - closing
+        if depth + opening > MAX_DEPTH:
+            steps = map(_STEPS.__getitem__, _steps(block))
+            if max(accumulate(steps, initial=depth)) > MAX_DEPTH:
+                return True
+        depth += opening - closing - block.count("/>")
+        at += len(block)
+    return False
 
 
 class _Broken(Exception):
