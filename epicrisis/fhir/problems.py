@@ -1,14 +1,18 @@
 """All that is wrong with a resource, for the person who mends its mapping: the slow second pass after a refusal.
 
 It walks the JSON along the metadata, by the same rules as the gate, and goes on after each problem. Around a hundred
-times the gate's cost. No text holds a value that was sent, and no name of a property that FHIR does not know.
+times the gate's cost; so it has an end: in problems, in objects looked at, and of a large Bundle it walks the resources
+that the gate refuses. No text holds a value that was sent, and no name of a property that FHIR does not know.
 """
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from ..errors import Malformed
+import msgspec
+
+from ..errors import Malformed, TooLarge
 from . import exact, lexical, narrative
 from .gate import Gate
 from .invariants import MAX_DEPTH, attachment_size_matches
@@ -18,6 +22,9 @@ from .rules import RULES, sentence, unknown_property
 from .spec import PRIMITIVES, SIBLING, Element, Type, has_sibling, types
 
 MAX_PROBLEMS = 100
+MAX_OBJECTS = 20_000
+LARGE = 1024 * 1024
+_SAME = len("there is a")
 _MAX_NESTING = 150  # of JSON values: more than any FHIR resource needs
 
 
@@ -31,23 +38,90 @@ _JSON_TYPES = {bool: "boolean", int: "number", float: "number", str: "string", l
 
 
 def problems(raw: bytes, limits: Limits | None = None) -> list[Problem]:
-    """Every problem of a resource or Bundle, in the order of the text, at most `MAX_PROBLEMS`; empty if it may pass."""
+    """Every problem of a resource or Bundle, in the order of the text (of a large Bundle, the frame comes last);
+    empty if it may pass.
+
+    Where there are more than `MAX_PROBLEMS`, or more than `MAX_OBJECTS` to look at, the last one says so.
+    """
+    gate = Gate(limits)
     try:
-        Gate(limits).check(raw)
+        gate.check(raw)
+    except TooLarge as refusal:
+        if not refusal.where.startswith("Bundle.entry"):
+            return [_first(refusal)]
+        first = _first(refusal)
     except Malformed as refusal:
-        first = Problem(severity="error", code=code_of(refusal), expression=refusal.where, text=refusal.message)
+        first = _first(refusal)
     else:
         return []
-    try:
-        document = json.loads(raw, object_pairs_hook=_members)
-    except (ValueError, RecursionError):
-        return [first]
     found: list[Problem] = []
-    for problem in _Walk().resource(document, "", 0):
-        found.append(problem)
-        if len(found) == MAX_PROBLEMS:
-            break
-    return found or [first]  # what only the gate sees: sizes, rules between entries
+    try:
+        for problem in _large(raw, gate) if len(raw) > LARGE else _walked(raw):
+            found.append(problem)
+            if len(found) == MAX_PROBLEMS:
+                raise _Enough
+    except (ValueError, RecursionError):
+        pass
+    except _Enough:
+        found.append(_MORE)
+    # what only the gate sees: sizes, rules between entries
+    return found if any(_is_same(first, one) for one in found) else [first, *found]
+
+
+class _Enough(Exception):
+    """There is more, and nobody will read it."""
+
+
+_MORE = Problem(
+    severity="information",
+    code="informational",
+    expression="",
+    text="there may be more: mend these, then send it again",
+)
+
+
+def _first(refusal: Malformed) -> Problem:
+    return Problem(severity="error", code=code_of(refusal), expression=refusal.where, text=refusal.message)
+
+
+def _is_same(first: Problem, other: Problem) -> bool:
+    """Whether the gate's problem is this one: it may name the place around it (or, of too deep nesting, one further
+    in), and say the end of it in other words.
+    """
+    near = other.expression.startswith(first.expression) or first.expression.startswith(other.expression)
+    return first.code == other.code and first.text[:_SAME] == other.text[:_SAME] and near
+
+
+def _walked(raw: bytes) -> Iterator[Problem]:
+    yield from _Walk().resource(json.loads(raw, object_pairs_hook=_members), "", 0)
+
+
+_members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_entries_of = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_STAND_IN = msgspec.Raw(b'{"resourceType":"Basic","code":{"text":"-"}}')
+
+
+def _large(raw: bytes, gate: Gate) -> Iterator[Problem]:
+    """Of a Bundle: its frame, and each resource that the gate refuses. Anything else large has its first problem."""
+    members = _members_of(raw)
+    if b"Bundle" not in bytes(members.get("resourceType", b"")) or "entry" not in members:
+        return
+    entries = _entries_of(members["entry"])
+    walk = _Walk()
+    for index, entry in enumerate(entries):
+        if "resource" in entry:
+            part, entry["resource"] = bytes(entry["resource"]), _STAND_IN
+            place = f"Bundle.entry[{index}].resource"
+            try:
+                gate.check(part)
+            except TooLarge as refusal:
+                yield replace(_first(refusal), expression=place)
+            except Malformed:
+                yield from walk.resource(json.loads(part, object_pairs_hook=_members), place, 0)
+    members["entry"] = msgspec.Raw(msgspec.json.encode(entries))
+    frame = msgspec.json.encode(members)
+    if len(frame) <= LARGE:
+        yield from walk.resource(json.loads(frame, object_pairs_hook=_members), "", 0)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> Members:
@@ -68,6 +142,9 @@ def _problem(rule: str, place: str, argument: str = "", text: str = "") -> Probl
 class _Walk:
     """Goes through a JSON document; each method yields what is wrong below its place."""
 
+    def __init__(self) -> None:
+        self._objects = 0
+
     def resource(self, value: Any, place: str, level: int, contained: bool = False) -> Iterator[Problem]:
         """A resource; the outermost one names the place itself."""
         if not isinstance(value, Members):
@@ -87,6 +164,9 @@ class _Walk:
         self, value: Members, name: str, kind: Type, place: str, level: int, inside: dict[str, int]
     ) -> Iterator[Problem]:
         """An object of a known type. `inside` counts the types around it, to see what nests too deep."""
+        self._objects += 1
+        if self._objects > MAX_OBJECTS:
+            raise _Enough
         inside = inside | {name: inside.get(name, 0) + 1}
         if inside[name] > MAX_DEPTH or level > _MAX_NESTING:
             yield _problem("too-deep", place)

@@ -9,7 +9,7 @@ import pytest
 from epicrisis.errors import Malformed
 from epicrisis.fhir.gate import Gate
 from epicrisis.fhir.outcome import outcome
-from epicrisis.fhir.problems import problems
+from epicrisis.fhir.problems import code_of, problems
 from epicrisis.fhir.read import open_documents
 from tests.unit.fhir.mutants import BROKEN, HARMLESS
 
@@ -76,6 +76,30 @@ def test_a_refusal_names_no_value(kind: str, valid: list[bytes]) -> None:
                 gate.check(raw)
             said = " ".join([str(refusal.value), *(p.text + p.expression for p in problems(raw))])
             assert not [word for word in ("bogus", "banana", "Zyxwvut", "javascript", "Bogus") if word in said]
+
+
+BREAKS_THE_JSON = {"cut off", "trailing", "invalid UTF-8", "lone surrogate", "NaN", "byte order mark"}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_of_several_mistakes_at_several_places_all_are_listed(seed: int, valid: list[bytes]) -> None:
+    random, mutants = Random(seed), list[bytes]()
+    while len(mutants) < 3:
+        kind = random.choice(sorted(set(BROKEN) - BREAKS_THE_JSON))
+        if raw := BROKEN[kind](json.loads(random.choice(valid)), random):
+            mutants.append(raw)
+    entries = b",".join(b'{"resource":' + raw + b"}" for raw in mutants)
+    bundle = b'{"resourceType":"Bundle","type":"collection","entry":[' + entries + b"]}"
+    listed = problems(bundle)
+    said = {(p.expression, p.code) for p in listed}
+    for index, raw in enumerate(mutants):
+        for alone in problems(raw):
+            place = alone.expression.partition(".")
+            where = f"Bundle.entry[{index}].resource{place[1]}{place[2]}"
+            assert (where, alone.code) in said, alone
+    with pytest.raises(Malformed) as first:
+        Gate().check(bundle)
+    assert code_of(first.value) in {p.code for p in listed}
 
 
 def test_these_tests_can_fail(valid: list[bytes]) -> None:
