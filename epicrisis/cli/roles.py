@@ -37,18 +37,20 @@ def serve(
     host: Annotated[str, typer.Option(envvar="EPICRISIS_SERVE_HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="EPICRISIS_SERVE_PORT", help="Where to listen.")] = 8080,
     service: Annotated[list[str] | None, typer.Option(help="With --relay: only these services' journals.")] = None,
-    relay: Annotated[bool, typer.Option("--relay", help="Relay in this process, woken at each append.")] = False,
+    relay: Annotated[bool, typer.Option("--relay", help="Relay in this process too.")] = False,
+    workers: Annotated[
+        int, typer.Option(envvar="EPICRISIS_SERVE_WORKERS", help="So many processes answer.", min=1, max=64)
+    ] = 1,
 ) -> None:
-    """Finish what was killed in between; serve the schema registry's read-only routes, health and metrics."""
+    """Answer FHIR over HTTP, and finish what was killed in between; schema registry (read-only), health, metrics."""
     from epicrisis import logging
-    from epicrisis.assembly import seldom_collect
     from epicrisis.found import services
     from epicrisis.serve import run
     from epicrisis.settings import Settings
 
     logging.configure("serve")
-    seldom_collect()
-    run(Settings.read(), host=host, port=port, relayed=(service or list(services())) if relay else ())
+    relayed = (service or list(services())) if relay else ()
+    run(Settings.read(), host=host, port=port, relayed=relayed, workers=workers)
 
 
 @app.command(epilog="Example: epicrisis relay --service referral")

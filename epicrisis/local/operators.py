@@ -14,7 +14,7 @@ from pathlib import Path
 
 from joserfc.jwk import ECKey
 
-from epicrisis.local.state import write
+from epicrisis.local.state import State, write
 from epicrisis.operators import MANIFEST
 from epicrisis.settings import Settings
 from epicrisis.simulate.world import Site, world
@@ -50,7 +50,8 @@ def make(settings: Settings) -> list[str]:
     sites: dict[str, list[Site]] = {}
     for site in world(1).sites:
         sites.setdefault(site.operator, []).append(site)
-    return [name for name, own in sites.items() if _make(settings, name, own)]
+    with State(settings.state).lock("operators.lock"):
+        return [name for name, own in sites.items() if _make(settings, name, own)]
 
 
 def client_of(operator: str) -> str:

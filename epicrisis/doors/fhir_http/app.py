@@ -104,7 +104,7 @@ class Door:
     who: Callable[[str], Caller]
     limits: Limits = field(default_factory=Limits)
     room: Room = field(default_factory=Room)
-    threads: int = 8
+    threads: int = 4
 
     def app(self) -> Starlette:
         """The application."""

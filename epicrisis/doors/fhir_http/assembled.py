@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit, urlunsplit
 
 from starlette.applications import Starlette
@@ -37,8 +38,10 @@ def base_of(settings: Settings, host: str, port: int) -> str:
     return (settings.http_url or f"http://{host}:{port}{PREFIX}").rstrip("/")
 
 
-def application(settings: Settings, *, base: str) -> Starlette:
-    """FHIR over HTTP, with every interaction there is."""
+def application(
+    settings: Settings, *, base: str, on_append: Callable[[str, Collection[int]], None] | None = None
+) -> Starlette:
+    """FHIR over HTTP, with every interaction there is; ``on_append`` is called with service and slices."""
     tokens = Tokens(
         base=base,
         also=_also(base),
@@ -47,7 +50,7 @@ def application(settings: Settings, *, base: str) -> Starlette:
         assertions=PostgresAssertions(Database(settings.dsn_for("intake", "intake"), size=2, name="intake")),
     )
     written = Written()
-    taking = Taking(intakes(settings), quarantine(settings), written)
+    taking = Taking(intakes(settings, on_append), quarantine(settings), written)
     current = Current(
         services=services(), journals=journals(settings), codec=codec(), keys=key_store(settings, "intake")
     )
