@@ -17,6 +17,7 @@ from psycopg import sql
 
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.database import Database
+from epicrisis.doors.fhir_http.answers import told
 from epicrisis.doors.fhir_http.query import Sort, When, Word
 from epicrisis.errors import Poison
 from epicrisis.fhir.search import parameters_of
@@ -29,6 +30,7 @@ DIRECTORY = ("Organization", "Location", "Practitioner", "PractitionerRole", "He
 """The types that belong to no patient and that everybody may read."""
 CHANGING = ("Condition", "ServiceRequest", "Encounter", "EpisodeOfCare")
 """The types that more than one service may keep: of one resource there may be several rows."""
+_AT_MOST = "SET LOCAL statement_timeout = '20s'"
 _NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 _EVER = datetime(1, 1, 2, tzinfo=UTC)
 
@@ -129,10 +131,21 @@ class Chart:
 
     @contextmanager
     def seen_by(self, clinic: str) -> Iterator[View]:
-        """What this clinic sees, in one transaction."""
-        with self._database.transaction(clinic=clinic) as cur:
-            cur.execute("SET LOCAL statement_timeout = '20s'")
-            yield View(cur, self._codec, self._keys)
+        """What this clinic sees, in one transaction.
+
+        Raises
+        ------
+        Told
+            503: a query takes too long; or the chart is that of an earlier release, and has to be rebuilt.
+        """
+        try:
+            with self._database.transaction(clinic=clinic) as cur:
+                cur.execute(_AT_MOST)
+                yield View(cur, self._codec, self._keys)
+        except psycopg.errors.QueryCanceled:
+            raise told(503, "too-costly", "this takes too long: name a patient, or ask for less") from None
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+            raise told(503, "transient", "charts cannot be read before `epicrisis rebuild cluster_chart`") from None
 
 
 class View:
