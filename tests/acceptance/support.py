@@ -48,6 +48,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """What a process needs to find these servers."""
     found = {"EPICRISIS_NAMESPACE": settings.namespace, "EPICRISIS_STATE": str(settings.state)}
     found["EPICRISIS_PARTITIONS"] = str(settings.partitions)
+    if settings.operators is not None:
+        found["EPICRISIS_OPERATORS"] = str(settings.operators)
     if settings.kafka_bootstrap is not None:
         found["EPICRISIS_KAFKA_BOOTSTRAP"] = settings.kafka_bootstrap
     for name in ("kafka_admin_password", "dsn", "wrapping_key"):

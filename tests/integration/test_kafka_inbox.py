@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ from epicrisis.doors.kafka_inbox.run import Inboxes
 from epicrisis.found import services
 from epicrisis.provision import provision
 from epicrisis.settings import OPERATOR, Settings
+from tests.acceptance.support import Role
 from tests.kernel_support import bundle, condition, observation, own_namespace, patient, wait_until
 
 pytestmark = pytest.mark.servers
@@ -36,7 +39,7 @@ clinics = ["main", "onco"]
 clinic = "main"
 partitions = 2
 """
-HERE, THERE = "charite", "charite-2"
+HERE, THERE, KILLED = "charite", "charite-2", "amc"
 
 
 def operators_folder(folder: Path, *names: str) -> Path:
@@ -48,7 +51,7 @@ def operators_folder(folder: Path, *names: str) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(servers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    folder = operators_folder(tmp_path_factory.mktemp("operators"), HERE, THERE)
+    folder = operators_folder(tmp_path_factory.mktemp("operators"), HERE, THERE, KILLED)
     with own_namespace(servers | {"operators": folder}) as settings:
         yield settings
 
@@ -78,7 +81,7 @@ def polled(settings: Settings, operator: str, topic: str) -> int:
         consumer.assign([place])
         consumer.seek(place, 0)
         with suppress(KafkaError):
-            for _ in range(3):
+            for _ in range(2):
                 found = found or sum(len(some) for some in consumer.poll(timeout_ms=300).values())
     finally:
         consumer.close(autocommit=False)
@@ -154,11 +157,16 @@ class Sender:
         """The first reply to a message."""
 
         def found() -> Any:
-            for some in self._consumer.poll(timeout_ms=100).values():
-                self.replies += some
+            self.collect()
             return next((r for r in self.replies if header(r, "ce_inboxposition") == to), None)
 
         return wait_until(found, f"a reply to {to}")
+
+    def collect(self) -> int:
+        """Look for replies; how many messages were answered by now."""
+        for some in self._consumer.poll(timeout_ms=100).values():
+            self.replies += some
+        return len({header(record, "ce_inboxposition") for record in self.replies})
 
     def close(self) -> None:
         self._producer.close()
@@ -169,9 +177,17 @@ def header(record: Any, name: str) -> str:
     return dict(record.headers)[name].decode()
 
 
+def only(settings: Settings, *names: str) -> Settings:
+    """The same installation, as it is seen by a process that knows these operators alone."""
+    folder = settings.operators_folder.parent / f"only-{'-'.join(names)}"
+    if not folder.exists():
+        operators_folder(folder, *names)
+    return settings.model_copy(update={"operators": folder})
+
+
 @contextmanager
-def running(settings: Settings, threads: int = 2) -> Iterator[Inboxes]:
-    made = inboxes(settings, threads)
+def running(settings: Settings, operator: str) -> Iterator[Inboxes]:
+    made = inboxes(only(settings, operator), threads=2)
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -192,7 +208,7 @@ def running(settings: Settings, threads: int = 2) -> Iterator[Inboxes]:
 
 @pytest.fixture(scope="module")
 def at_work(cluster: Settings) -> Iterator[Settings]:
-    with running(cluster):
+    with running(cluster, HERE):
         yield cluster
 
 
@@ -203,15 +219,15 @@ def here(at_work: Settings) -> Iterator[Sender]:
     sender.close()
 
 
-def events_of(settings: Settings, message: str) -> list[UUID]:
+def journalled(settings: Settings) -> list[tuple[UUID, str]]:
+    """Every event's id with its message, and with its operator."""
     found = []
     for name in services():
         with psycopg.connect(settings.dsn_for(name, name)) as connection:
             for (value,) in connection.execute("SELECT value FROM journal.event"):
                 meta = codec().open(value).meta
-                if str(meta.message) == message:
-                    found.append(meta.id)
-    return sorted(found)
+                found += [(meta.id, str(meta.message)), (meta.id, meta.operator)]
+    return found
 
 
 def test_a_message_becomes_events_and_the_reply_names_them(here: Sender, at_work: Settings) -> None:
@@ -229,7 +245,9 @@ def test_a_message_becomes_events_and_the_reply_names_them(here: Sender, at_work
     )
     said = json.loads(answer.value)
     assert {name: len(ids) for name, ids in said["events"].items()} == {"registration": 1, "diagnosis": 1, "chart": 1}
-    assert sorted(UUID(id) for ids in said["events"].values() for id in ids) == events_of(at_work, said["message"])
+    assert sorted(UUID(id) for ids in said["events"].values() for id in ids) == sorted(
+        event for event, message in journalled(at_work) if message == said["message"]
+    )
     assert [(e["resource"].split("/")[0], e["did"]) for e in said["entries"]] == [
         ("Patient", "created"),
         ("Condition", "created"),
@@ -334,12 +352,48 @@ def test_a_header_that_is_not_text_is_answered_and_the_next_one_goes_through(her
 def test_a_process_that_starts_again_answers_nothing_twice_and_forgets_nothing(cluster: Settings) -> None:
     sender = Sender(cluster, THERE)
     first = sender.send(bundle(patient("r1")))
-    with running(cluster, threads=1):
+    with running(cluster, THERE):
         sender.reply(first)
     second = sender.send(bundle(patient("r2")))
-    with running(cluster, threads=1):
+    with running(cluster, THERE):
         sender.reply(second)
     assert [header(r, "ce_inboxposition") for r in sender.replies] == [first, second]
+    sender.close()
+
+
+def test_kill_9_at_any_moment_leaves_every_message_answered_and_every_event_once(cluster: Settings) -> None:
+    settings, chance = only(cluster, KILLED), random.Random(7)
+    sender = Sender(cluster, KILLED)
+    good = {
+        sender.send(bundle(patient(f"k{n}"), condition(f"c{n}", to=f"Patient/k{n}")), key=b"%d" % (n % 5)): n
+        for n in range(40)
+    }
+    bad = [sender.send(raw, key=b"%d" % n) for n, raw in enumerate((b"{}", None, bundle(observation(to="Patient/no"))))]
+    answered = 0
+    for _ in range(2):
+        role = Role(settings, "inbox", "--threads", "2")
+        try:
+            wait_until(lambda seen=answered: sender.collect() > seen + 3, "some more were answered", 60)
+            time.sleep(chance.uniform(0, 0.1))
+        finally:
+            role.kill()
+        answered = sender.collect()
+    assert answered < len(good) + len(bad), "it was killed in the middle"
+    with running(cluster, KILLED):
+        for to in (*good, *bad):
+            sender.reply(to)
+    kinds = {
+        to: {(header(r, "ce_type"), r.value) for r in sender.replies if header(r, "ce_inboxposition") == to}
+        for to in (*good, *bad)
+    }
+    assert all(len(said) == 1 for said in kinds.values()), "the same message, the same answer"
+    assert {kind for to in good for kind, _ in kinds[to]} == {"epicrisis.inbox.accepted"}
+    assert {kind for to in bad for kind, _ in kinds[to]} == {"epicrisis.inbox.refused"}
+    told = [
+        UUID(id) for to in good for _, value in kinds[to] for ids in json.loads(value)["events"].values() for id in ids
+    ]
+    assert len(told) == len(set(told)) == 2 * len(good)
+    assert sorted(told) == sorted(e for e, operator in journalled(cluster) if operator == KILLED)
     sender.close()
 
 

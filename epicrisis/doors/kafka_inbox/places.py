@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
+from zlib import crc32
 
 import psycopg
 
@@ -66,6 +67,7 @@ class Leases:
 
     The session ends with the process, or when the server has heard nothing for `SILENCE_SECONDS`: a process that was
     frozen loses its partitions. What it still does when it wakes up changes nothing: intake knows the message by name.
+    Processes that know the same partitions share them; one that knows others takes what is free of those.
     """
 
     def __init__(self, dsn: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -74,6 +76,7 @@ class Leases:
         self._session: psycopg.Connection[tuple[object, ...]] | None = None
         self._due = 0.0
         self._mine: list[Place] = []
+        self._kind = 0
 
     def keep(self, places: Sequence[Place]) -> list[Place]:
         """Those of ``places`` that are this process's now. Asks the server when it is time, or when they have changed.
@@ -88,7 +91,8 @@ class Leases:
             return list(self._mine)
         try:
             session = self._session or self._open()
-            [(alive,)] = session.execute(_SQL["alive"], {"member": _MEMBER}).fetchall()
+            self._join(session, _kind_of(places))
+            [(alive,)] = session.execute(_SQL["alive"], {"member": _MEMBER, "kind": self._kind}).fetchall()
             fair = -(-len(places) // int(str(alive)))
             for place in [*gone, *[p for p in self._mine if p not in gone][fair:]]:
                 self._mine.remove(place)
@@ -110,15 +114,27 @@ class Leases:
         session = psycopg.connect(self._dsn, autocommit=True, connect_timeout=5, application_name="epicrisis inbox")
         self._session = session
         session.execute(_SQL["alone"], {"silence": f"{SILENCE_SECONDS}s"})
-        session.execute(_SQL["join"], {"member": _MEMBER})
         return session
+
+    def _join(self, session: psycopg.Connection[tuple[object, ...]], kind: int) -> None:
+        if kind == self._kind:
+            return
+        if self._kind:
+            session.execute(_SQL["leave"], {"member": _MEMBER, "kind": self._kind})
+        session.execute(_SQL["join"], {"member": _MEMBER, "kind": kind})
+        self._kind = kind
 
     def close(self) -> None:
         """Give everything back."""
         session, self._session = self._session, None
-        self._mine, self._due = [], 0.0
+        self._mine, self._due, self._kind = [], 0.0, 0
         if session is not None:
             session.close()
+
+
+def _kind_of(places: Sequence[Place]) -> int:
+    """The same number for the same partitions; not 0."""
+    return crc32("|".join(sorted(map(_lock, places))).encode()) % 0x7FFFFFFF + 1
 
 
 def _lock(place: Place) -> str:

@@ -241,25 +241,27 @@ class Inboxes:
 
     def _answer_all(self) -> None:
         try:
-            judge = self._make_judge()
+            judges: list[Judge] = []
             while (taken := self._queues.take()) is not None:
                 place, record = taken
                 answered, rest = False, 0.0
                 try:
-                    answered, rest = self._answer(judge, place, record)
+                    answered, rest = self._answer(judges, place, record)
                 finally:
                     self._queues.give(place, record, answered, rest)
         except BaseException as error:
             self._errors.append(error)
             self._stop.set()
 
-    def _answer(self, judge: Judge, place: Place, record: Any) -> tuple[bool, float]:
-        """Whether a record was answered; if not, after how many seconds to try again."""
+    def _answer(self, judges: list[Judge], place: Place, record: Any) -> tuple[bool, float]:
+        """Whether a record was answered; if not, after how many seconds to try again. ``judges``: this thread's own."""
         operator = self._operators.get(place.operator)
         if operator is None:  # its manifest has just gone
             return False, LOOK_SECONDS
         try:
-            answer, taken_in = self._judged(judge, place, record, operator)
+            if not judges:
+                judges.append(self._make_judge())
+            answer, taken_in = self._judged(judges[0], place, record, operator)
             self._send(place, answer)
             self._places.done(place, record.offset + 1)
         except (*LATER, KafkaError) as error:

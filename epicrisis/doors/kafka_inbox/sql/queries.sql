@@ -13,12 +13,15 @@ RETURNING refusal
 UPDATE inbox.place SET next_offset = %(offset)s, refusal = NULL
 WHERE topic_id = %(topic_id)s AND partition = %(partition)s AND next_offset < %(offset)s
 
--- join: count this session as one that takes partitions
-SELECT pg_advisory_lock_shared(%(member)s, 0)
+-- join: count this session as one that takes partitions of this kind
+SELECT pg_advisory_lock_shared(%(member)s, %(kind)s)
 
--- alive: how many sessions take partitions
+-- leave: no longer
+SELECT pg_advisory_unlock_shared(%(member)s, %(kind)s)
+
+-- alive: how many sessions take partitions of this kind
 SELECT greatest(count(*), 1) FROM pg_locks
-WHERE locktype = 'advisory' AND objsubid = 2 AND classid = %(member)s AND objid = 0 AND granted
+WHERE locktype = 'advisory' AND objsubid = 2 AND classid = %(member)s AND objid = %(kind)s AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 
 -- take: a partition, where nobody else alive has it
