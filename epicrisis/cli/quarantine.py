@@ -102,7 +102,7 @@ def resubmit(
     """
     from epicrisis import logging
     from epicrisis.assembly import quarantine as kept
-    from epicrisis.doors.again import resubmitted
+    from epicrisis.doors.again import resubmitted, ways
     from epicrisis.settings import Settings
 
     logging.configure("quarantine")
@@ -110,7 +110,7 @@ def resubmit(
         raise typer.BadParameter("name messages, or say --all")
     settings = Settings.read()
     some = _held(settings, ids or [], operator) if ids else _sight(settings, operator).rows(operator)
-    rows = list(resubmitted(settings, kept(settings), some, by or _user()))
+    rows = list(resubmitted(ways(settings), kept(settings), some, by or _user()))
     emit(rows, ("id", "operator", "door", "outcome", "message", "problems"), format)
     if any(row["message"] is None for row in rows):
         raise typer.Exit(1)

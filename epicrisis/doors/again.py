@@ -65,12 +65,13 @@ def ways(settings: Settings) -> Callable[[str], Way]:
     return lambda door: hl7v2 if door == DOOR else fhir
 
 
-def resubmitted(settings: Settings, quarantine: Quarantine, some: Iterable[Held], by: str) -> Iterator[dict[str, Any]]:
+def resubmitted(
+    way: Callable[[str], Way], quarantine: Quarantine, some: Iterable[Held], by: str
+) -> Iterator[dict[str, Any]]:
     """Send messages again, one after the other; a row for each. What is refused again waits on.
 
     Killed between the two steps, the message is in and still waits: sent again, it gets the first answer.
     """
-    way = ways(settings)
     for held in some:
         row: dict[str, Any] = {"id": held.id, "operator": held.operator, "door": held.door, "message": None}
         try:

@@ -159,7 +159,7 @@ class Quarantine:
         """
         sealed = self._store.sealed(held.operator, held.id)
         if sealed is None:
-            raise Refused(f"the message {held.id} was {held.state}: its original is no longer here")
+            raise Refused(f"the message {held.id} was resubmitted: the inbox has its original, no longer quarantine")
         key = self._keys.by_ids([sealed[0]]).get(sealed[0])
         if key is None:
             raise KeyLost(f"the key of the message {held.id} was destroyed: it is erased")
