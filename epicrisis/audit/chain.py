@@ -2,6 +2,10 @@
 
 ``link(0) = SHA-256("epicrisis chain v1" ‖ subject)``, ``link(n) = SHA-256(link(n-1) ‖ SHA-256(value))``. It covers
 ciphertext, so it still verifies when a key has been destroyed.
+
+The entry of an event, in its log partition's Merkle tree, is its subject, its number and its link: the link covers the
+sealed value and all before it, and whoever reads the entries of a tree knows where each chain stands, without a single
+event.
 """
 
 from __future__ import annotations
@@ -9,12 +13,10 @@ from __future__ import annotations
 from hashlib import sha256
 from uuid import UUID
 
-_LABEL = b"epicrisis chain v1"
+from epicrisis.audit.verifier.history import entry_of, first_link
 
-
-def first_link(subject: UUID) -> bytes:
-    """The link before a subject's first event: 32 bytes."""
-    return sha256(_LABEL + subject.bytes).digest()
+ENTRY = 56
+"""Bytes of an entry."""
 
 
 def next_link(link: bytes, value: bytes) -> bytes:
@@ -22,14 +24,12 @@ def next_link(link: bytes, value: bytes) -> bytes:
     return sha256(link + sha256(value).digest()).digest()
 
 
-ENTRY = 56
-"""Bytes of an entry."""
+def entries_in(raw: bytes) -> list[tuple[UUID, int, bytes]]:
+    """Subject, number and link of each entry."""
+    return [
+        (UUID(bytes=raw[at : at + 16]), int.from_bytes(raw[at + 16 : at + 24], "big"), raw[at + 24 : at + ENTRY])
+        for at in range(0, len(raw), ENTRY)
+    ]
 
 
-def entry_of(subject: UUID, n: int, link: bytes) -> bytes:
-    """What a log partition's Merkle tree has as the entry of an event: whose it is, which one, and its link.
-
-    The link covers the sealed value and all before it; with the other two, whoever reads the entries of a tree knows
-    where each chain stands, without a single event.
-    """
-    return subject.bytes + n.to_bytes(8, "big") + link
+__all__ = ["ENTRY", "entries_in", "entry_of", "first_link", "next_link"]
