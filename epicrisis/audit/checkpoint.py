@@ -22,7 +22,7 @@ from epicrisis.audit.verifier.merkle import EMPTY, Wrong, check_consistency, lea
 from epicrisis.audit.verifier.note import Checkpoint, Note, Policy, b64, signature_line
 from epicrisis.errors import EpicrisisError
 
-KEYS, POLICY = "keys.txt", "policy.txt"
+KEYS, POLICY, SCHEMAS = "keys.txt", "policy.txt", "schemas.json"
 
 Ask = Callable[[str, str], tuple[int, str]]
 """``(address, request) -> status, answer`` of a witness's ``add-checkpoint``; OSError where it does not answer."""

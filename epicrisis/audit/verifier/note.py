@@ -24,7 +24,7 @@ ED25519, COSIGNATURE, MLDSA = 0x01, 0x04, 0x06
 """The types of signatures: of a log; of a witness, with the time; ML-DSA-44, of either, with the time."""
 PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, MLDSA: 1312}
 SIGNATURE_BYTES = {ED25519: 64, COSIGNATURE: 72, MLDSA: 2428}
-MAX_SIGNATURES = 64
+MAX_SIGNATURES, MAX_NAMES = 64, 256
 _NAME = re.compile(r"[^\s+]+")
 _LINE = re.compile(r"— ([^\s+]+) (\S+)")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -269,6 +269,8 @@ class Policy:
                         raise Wrong("is not understood")
             except Wrong as problem:
                 raise Wrong(f"line {number} of the policy: {problem}") from None
+        if max(len(logs), len(witnesses), len(groups)) > MAX_NAMES:
+            raise Wrong("the policy names too many")
         keys = [key.public for key, _ in witnesses.values()]
         if len(quorums) != 1 or len(set(keys)) < len(keys) or len(set(logs)) < len(logs):
             raise Wrong("the policy needs one quorum, and each key once")
