@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import zipapp
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.copy:
         copy_to(options.copy)
         return YES
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name must not end it where the terminal cannot show it
     if not 1 <= len(options.file) <= 2:
         parser.error("name one file, or two")
     try:

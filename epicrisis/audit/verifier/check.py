@@ -75,7 +75,7 @@ def examined(texts: Mapping[str, str], trusted: Policy | None = None) -> Verdict
     own = Policy.parse(texts["policy.txt"])
     _check_keys(texts["keys.txt"], own, head.time)
     partition = Note.parse(texts["partition.txt"]) if texts["partition.txt"] else None
-    signed = _signed(note, partition, origin, own, trusted, texts["keys.txt"])
+    signed = _signed(note, partition, origin, own, trusted)
     value = value_in(head.map, subject, unb64(about["bucket"]), _hashes(about["bucket_path"]))
     lines = texts["events.ndjson"].split("\n")
     if lines.pop():
@@ -151,7 +151,7 @@ def _check_keys(text: str, own: Policy, time: str) -> None:
 
 
 def _signed(
-    note: Note, partition: Note | None, origin: str, own: Policy, trusted: Policy | None, keys: str
+    note: Note, partition: Note | None, origin: str, own: Policy, trusted: Policy | None
 ) -> Mapping[Key, int | None]:
     """Who has signed, by the bundle's own policy and by the caller's; a signature of anybody else is not accepted."""
     if note.checkpoint.origin != origin:
@@ -159,13 +159,12 @@ def _signed(
     signed: dict[Key, int | None] = {}
     for one in (note, partition) if partition else (note,):
         tree = one.checkpoint.origin
-        logs = [Key.parse(line.split(" ")[0]).named(tree) for line in keys.split("\n")[:-1]]
-        witnesses = [key for key, _ in own.witnesses.values()]
-        if len(one.signers({*logs, *witnesses})) != len(one.lines):
-            raise Wrong("a checkpoint has a signature of somebody who is not named")
-        found = own.check(one, origin)
-        if trusted is not None:
-            found = trusted.check(one, origin)
+        named = own.keys_of(origin, tree)
+        found = one.signers({*named, *(trusted.keys_of(origin, tree) if trusted else ())})
+        if [(key.name, key.id) for key in named if key in found] != [(name, raw[:4]) for name, raw in one.lines]:
+            raise Wrong("a checkpoint has signatures of others than are named, or in another order")
+        for policy in (own, trusted) if trusted else (own,):
+            policy.check(one, origin, found)
         signed = signed or found
     return signed
 

@@ -25,6 +25,7 @@ ED25519, COSIGNATURE, MLDSA = 0x01, 0x04, 0x06
 PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, MLDSA: 1312}
 SIGNATURE_BYTES = {ED25519: 64, COSIGNATURE: 72, MLDSA: 2428}
 MAX_SIGNATURES, MAX_NAMES = 64, 256
+MAX_TIME = 253_402_300_799
 _NAME = re.compile(r"[^\s+]+")
 _LINE = re.compile(r"— ([^\s+]+) (\S+)")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -96,6 +97,8 @@ class Key:
         if len(signature) != SIGNATURE_BYTES[self.type]:
             raise Wrong(f"a signature of {self.name} has the wrong length")
         time = None if self.type == ED25519 else int.from_bytes(signature[:8], "big")
+        if time is not None and time > MAX_TIME:
+            raise Wrong(f"a signature of {self.name} claims a time beyond the calendar")
         message = signed_message(self.type, self.name, checkpoint, time or 0)
         raw = signature if time is None else signature[8:]
         try:
@@ -288,25 +291,30 @@ class Policy:
 
         return self.quorum == "none" or has(self.quorum)
 
-    def check(self, note: Note, origin: str) -> dict[Key, int | None]:
-        """Who has signed, if this is a checkpoint of this log (or of one of its trees) that may be trusted.
+    def keys_of(self, origin: str, tree: str) -> tuple[Key, ...]:
+        """The keys that count for a log: its own, under the name of one of its trees, and all witnesses'."""
+        return *(key.named(tree) for key in self.logs if key.name == origin), *(k for k, _ in self.witnesses.values())
 
-        All keys that the policy names for the log must have signed, and enough witnesses.
+    def check(self, note: Note, origin: str, signed: Collection[Key] | None = None) -> None:
+        """That this is a checkpoint of this log, or of one of its trees, that may be trusted.
+
+        All keys that the policy names for the log must have signed, and enough witnesses. ``signed``: who has, where
+        that is known already.
 
         Raises
         ------
         Wrong
             A signature is not right, or is missing.
         """
-        if note.checkpoint.origin != origin and not note.checkpoint.origin.startswith(f"{origin}/"):
+        tree = note.checkpoint.origin
+        if tree != origin and not tree.startswith(f"{origin}/"):
             raise Wrong("a checkpoint is of another log")
-        logs = [key.named(note.checkpoint.origin) for key in self.logs if key.name == origin]
-        found = note.signers([*logs, *(key for key, _ in self.witnesses.values())])
+        found = note.signers(self.keys_of(origin, tree)) if signed is None else signed
+        logs = [key.named(tree) for key in self.logs if key.name == origin]
         if not logs or any(key not in found for key in logs):
             raise Wrong("a checkpoint is not signed by the log")
         if not self.met(found):
             raise Wrong("a checkpoint is not cosigned by as many witnesses as the policy asks for")
-        return found
 
 
 def _new(name: str, *known: Collection[str]) -> bool:

@@ -120,7 +120,8 @@ def test_enough_witnesses_make_a_checkpoint_trusted() -> None:
     ledger = filled(witnesses=3, enough=2)
     assert ledger.records.trusted_heads == {0, 1, 2}
     found = notes(ledger)[HEADS]
-    signers = ledger.checkpoints.policy.check(found, ORIGIN)
+    signers = found.signers(ledger.checkpoints.policy.keys_of(ORIGIN, ORIGIN))
+    ledger.checkpoints.policy.check(found, ORIGIN)
     assert len(signers) == 2 + 3 * 2
     assert len(found.lines) == len(signers)
 

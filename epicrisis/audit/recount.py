@@ -1,0 +1,72 @@
+"""Recount: everything that the newest head says, made anew from the ledger's entries alone, without tiles or map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from uuid import UUID
+
+from epicrisis.audit import subjects
+from epicrisis.audit.chain import ENTRY, entries_in
+from epicrisis.audit.records import HEADS, Records
+from epicrisis.audit.tiles import Tree
+from epicrisis.audit.verifier.history import BUCKETS, Head
+from epicrisis.audit.verifier.merkle import Wrong, leaf_hash, root_of
+
+
+def recount(at: Records) -> Iterator[str]:
+    """What differs, a line each; nothing where all is as it was signed."""
+    newest = at.head()
+    if newest is None:
+        return
+    try:
+        head = Head.parse(newest.entry)
+        if Tree(lambda level, n: at.tile(HEADS, level, n)).leaf(newest.number) != leaf_hash(newest.entry.encode()):
+            yield f"head {newest.number} is not the one in the log of heads"
+    except Wrong as problem:
+        yield f"head {newest.number}: {problem}"
+        return
+    heads: dict[UUID, tuple[int, bytes]] = {}
+    for partition, (size, root) in enumerate(head.trees):
+        yield from _partition(at, partition, size, root, heads)
+    yield from _map(at, newest.number, head, heads)
+
+
+def _partition(
+    at: Records, partition: int, size: int, root: bytes, heads: dict[UUID, tuple[int, bytes]]
+) -> Iterator[str]:
+    leaves: list[bytes] = []
+    while len(leaves) < size and (parts := at.entries(partition, len(leaves))):
+        for first, raw in parts:
+            if first != len(leaves) or len(raw) % ENTRY:
+                yield f"partition {partition}: entry {len(leaves)} is missing"
+                return
+            for n, (subject, count, link) in enumerate(entries_in(raw)):
+                if len(leaves) == size:
+                    break
+                if count != heads.get(subject, (0,))[0] + 1:
+                    yield f"partition {partition}: entry {len(leaves)} is not the next one of subject {subject}"
+                heads[subject] = count, link
+                leaves.append(leaf_hash(raw[n * ENTRY : (n + 1) * ENTRY]))
+    if len(leaves) < size:
+        yield f"partition {partition}: {size} entries were signed, {len(leaves)} are there"
+    elif root_of(leaves) != root:
+        yield f"partition {partition}: its entries are not those that were signed"
+    try:
+        if Tree(lambda level, n: at.tile(partition, level, n)).root(size) != root:
+            yield f"partition {partition}: its tiles are not those that were signed"
+    except Wrong as problem:
+        yield f"partition {partition}: {problem}"
+
+
+def _map(at: Records, number: int, head: Head, heads: Mapping[UUID, tuple[int, bytes]]) -> Iterator[str]:
+    made = subjects.changed(lambda _: {}, lambda _: {}, heads)
+    if (made.root, made.gained) != (head.map, head.subjects):
+        yield "the map of all subjects is not what the entries say"
+    for first in range(0, BUCKETS, 4096):
+        kept = at.buckets(range(first, first + 4096), number)
+        expected = {n: members for n, members in made.buckets.items() if first <= n < first + 4096}
+        for bucket in sorted(n for n in {*kept, *expected} if kept.get(n, b"") != expected.get(n, b"")):
+            yield f"the map's bucket {bucket} is not what the entries say"
+    shelves = at.shelves(range(subjects.TOP + 1), number)
+    if any(shelves.get(n, subjects.empty()[n == subjects.TOP]) != raw for n, raw in made.shelves.items()):
+        yield "the map's hashes are not what the entries say"
