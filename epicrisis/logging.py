@@ -25,7 +25,8 @@ FIELDS = frozenset(
         "subject seq pos stream event_id event_type schema message_id correlation "
         "operator clinic door client request_id resource_type "
         "count batch bytes seconds milliseconds attempt epoch lag queue limit "
-        "reason error message status method route port database table path where"
+        "reason error message status method route port database table path where "
+        "checkpoint trusted"
     ).split()
 )
 

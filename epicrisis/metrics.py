@@ -18,7 +18,18 @@ PARKED = Counter("epicrisis_parked_subjects", "How often a subject was parked or
 SET_ASIDE = Counter("epicrisis_records_set_aside", "Records that belong to no subject", ["reason"])
 QUARANTINED = Counter("epicrisis_quarantined_messages", "Messages refused and kept", ["operator", "door"])
 ANSWERED = Counter("epicrisis_inbox_messages", "Messages of Kafka inboxes that were answered", ["operator", "outcome"])
+LAST_CHECKPOINT = Gauge("epicrisis_last_checkpoint_timestamp_seconds", "When the last one was", ["state"])
+WITNESSES = Gauge("epicrisis_witnesses_missing", "Witnesses that did not cosign the last checkpoint", ["why"])
 LAST_BATCH = Gauge("epicrisis_last_batch_timestamp_seconds", "When the last batch was committed", ["of"])
+
+
+def checkpoint(trusted: bool, silent: int, refused: int) -> None:
+    """A checkpoint was made; so many witnesses did not cosign it, or refuse to."""
+    LAST_CHECKPOINT.labels("signed").set_to_current_time()
+    if trusted:
+        LAST_CHECKPOINT.labels("trusted").set_to_current_time()
+    WITNESSES.labels("silent").set(silent)
+    WITNESSES.labels("refused").set(refused)
 
 
 def relayed(service: str, events: int) -> None:

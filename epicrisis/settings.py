@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     wrapping_key: SecretStr | None = None
     """32 bytes in base64: wraps the subjects' data keys. Lose it and every body is unreadable."""
 
+    origin: str | None = None
+    checkpoint_key: SecretStr | None = None
+    """32 bytes in base64: signs checkpoints. Who has it can sign in the log's name, though not in its witnesses'."""
+    witnesses: Path | None = None
+    """The lines of a C2SP trust policy that name the witnesses, and how many of them are enough. Not set: none."""
+    witness_key: SecretStr | None = None
+
     @classmethod
     def read(cls, **given: Any) -> Settings:
         """The settings from the environment; SettingsError names the variables that are wrong, never their values."""
@@ -107,6 +114,13 @@ class Settings(BaseSettings):
             raise ValueError("starts with a small letter, then small letters, digits and _, at most 31 in all")
         return value
 
+    @field_validator("origin")
+    @classmethod
+    def _origin_is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[!-*,-~]{1,200}", value):
+            raise ValueError("is a name like cluster.example/log: printable ASCII without spaces or +, at most 200")
+        return value
+
     @field_validator("partitions")
     @classmethod
     def _partitions_divide_slices(cls, value: int) -> int:
@@ -118,6 +132,11 @@ class Settings(BaseSettings):
     @classmethod
     def _state_is_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @property
+    def log_origin(self) -> str:
+        """The name of the log of heads, the first line of its checkpoints."""
+        return self.origin or self.namespace
 
     @property
     def operators_folder(self) -> Path:
@@ -200,19 +219,31 @@ class Settings(BaseSettings):
 
     def wrapping_key_bytes(self) -> bytes:
         """The 32 bytes that wrap the data keys."""
-        if self.wrapping_key is not None:
-            text = self.wrapping_key.get_secret_value()
+        return self._key_bytes("wrapping_key", self.wrapping_key)
+
+    def checkpoint_key_bytes(self) -> bytes:
+        """The 32 bytes that sign checkpoints."""
+        return self._key_bytes("checkpoint_key", self.checkpoint_key)
+
+    def witness_key_bytes(self) -> bytes:
+        """The 32 bytes that a witness signs with: made at its first start, in its own state folder, if not given."""
+        return self._key_bytes("witness_key", self.witness_key, create=True)
+
+    def _key_bytes(self, name: str, given: SecretStr | None, *, create: bool | None = None) -> bytes:
+        variable = f"{PREFIX}{name.upper()}"
+        if given is not None:
+            text = given.get_secret_value()
         else:
             try:
-                text = self.secret("wrapping_key")
+                text = self.secret(name, create=create)
             except SettingsError:
-                raise SettingsError("set EPICRISIS_WRAPPING_KEY to 32 bytes in base64 and start again") from None
+                raise SettingsError(f"set {variable} to 32 bytes in base64 and start again") from None
         try:
             key = base64.b64decode(text.strip().rstrip("=").replace("-", "+").replace("_", "/") + "=", validate=True)
         except ValueError:  # binascii's own error is one
             key = b""
         if len(key) != 32:
-            raise SettingsError("EPICRISIS_WRAPPING_KEY is not 32 bytes in base64: correct it and start again")
+            raise SettingsError(f"{variable} is not 32 bytes in base64: correct it and start again")
         return key
 
     def kafka_secret(self, user: str, *, create: bool | None = None) -> str:

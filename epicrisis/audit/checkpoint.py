@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import NamedTuple
 from uuid import UUID
 
 from epicrisis.audit import subjects
@@ -39,6 +40,16 @@ class Published:
     number: int
     events: int
     more: bool
+
+
+class Witnessed(NamedTuple):
+    """Whether the newest head is trusted now; by address, why a witness did not cosign. Those who ``refused`` know
+    another history than this one: somebody has changed it, or they lie.
+    """
+
+    trusted: bool
+    silent: dict[str, str]
+    refused: dict[str, str]
 
 
 class Checkpoints:
@@ -206,35 +217,33 @@ class Checkpoints:
 
     # Witnesses
 
-    def witness(self, ask: Ask) -> tuple[bool, dict[str, str]]:
-        """Have the newest head cosigned. Whether it is trusted now; and by address, why a witness did not cosign.
-
-        Raises
-        ------
-        Tampered
-            A witness knows another history than this one.
-        """
+    def witness(self, ask: Ask) -> Witnessed:
+        """Have the newest head cosigned by all witnesses that the policy gives an address for."""
         with self.store.transaction() as at:
             newest = at.head()
             if newest is None:
-                return False, {}
+                return Witnessed(False, {}, {})
             head = Head.parse(newest.entry)
-        problems: dict[str, str] = {}
+        silent: dict[str, str] = {}
+        refused: dict[str, str] = {}
         addresses: dict[str, list[str]] = {}
         for name, (_, address) in self.policy.witnesses.items():
             if address:
                 addresses.setdefault(address, []).append(name)
+        trees = {tree: size for tree, (size, _) in enumerate(head.trees) if size} | {HEADS: newest.number + 1}
         for address, names in addresses.items():
-            trees = {tree: size for tree, (size, _) in enumerate(head.trees) if size} | {HEADS: newest.number + 1}
             try:
                 for tree, size in trees.items():
                     self._cosigned(ask, address, names, tree, size)
-            except (OSError, Wrong, _NotNow) as problem:
-                problems[address] = str(problem) if isinstance(problem, (Wrong, _NotNow)) else type(problem).__name__
+            except Tampered as problem:
+                refused[address] = str(problem)
+            except (Wrong, _NotNow) as problem:
+                silent[address] = str(problem)
+            except OSError as problem:
+                silent[address] = type(problem).__name__
         with self.store.transaction() as at:
             at.lock()
-            trusted = self._trust(at, newest.number, head)
-        return trusted, problems
+            return Witnessed(self._trust(at, newest.number, head), silent, refused)
 
     def _cosigned(self, ask: Ask, address: str, names: Collection[str], tree: int, size: int) -> None:
         keys = [self.policy.witnesses[name][0] for name in names]

@@ -26,6 +26,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.replaying",
     "epicrisis.cli.fsck",
     "epicrisis.cli.rebuild",
+    "epicrisis.cli.audit",
     "epicrisis.cli.hl7v2",
     "epicrisis.cli.schema",
     "epicrisis.cli.codes",

@@ -67,7 +67,7 @@ def relay(
     from epicrisis.settings import Settings
 
     logging.configure("relay")
-    _listen(metrics_host, metrics_port)
+    listen(metrics_host, metrics_port)
     seldom_collect()
     pumps = Relay(Settings.read(), service or list(services()))
     pumps.start()
@@ -89,7 +89,7 @@ def work(
     from epicrisis.settings import Settings
 
     logging.configure("work")
-    _listen(metrics_host, metrics_port)
+    listen(metrics_host, metrics_port)
     seldom_collect()
     made = worker(Settings.read(), projection or ())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,7 +109,7 @@ def inbox(
     from epicrisis.settings import Settings
 
     logging.configure("inbox")
-    _listen(metrics_host, metrics_port)
+    listen(metrics_host, metrics_port)
     made = inboxes(Settings.read(), threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: made.stop())
@@ -122,7 +122,8 @@ def ledger(metrics_port: MetricsPort = None, metrics_host: MetricsHost = "127.0.
     work(["ledger"], metrics_port, metrics_host)
 
 
-def _listen(host: str, port: int | None) -> None:
+def listen(host: str, port: int | None) -> None:
+    """Answer GET ``/metrics`` there, if a port is given."""
     if port is not None:
         from epicrisis import metrics
 

@@ -85,12 +85,23 @@ GRANT USAGE ON SCHEMA ledger, projection TO {rebuilder};
 GRANT USAGE, CREATE ON SCHEMA read TO {rebuilder};
 GRANT SELECT ON ledger.event, ledger.subject TO {rebuilder};
 GRANT SELECT, INSERT, UPDATE, DELETE ON projection.generation, projection.part TO {rebuilder};
+GRANT USAGE ON SCHEMA ledger, proof TO {checkpoint};
+GRANT USAGE ON SCHEMA proof TO {auditor};
+GRANT SELECT ON ledger.entries TO {checkpoint};
+GRANT SELECT ON ALL TABLES IN SCHEMA proof TO {checkpoint}, {auditor};
+GRANT INSERT ON ALL TABLES IN SCHEMA proof TO {checkpoint};
+GRANT UPDATE (hashes) ON proof.tile TO {checkpoint};
+GRANT UPDATE (trusted) ON proof.head TO {checkpoint};
+GRANT UPDATE (note) ON proof.note TO {checkpoint};
+GRANT UPDATE (until) ON proof.key TO {checkpoint};
+GRANT UPDATE (size) ON proof.witnessed TO {checkpoint};
+GRANT DELETE ON proof.bucket, proof.shelf, proof.note TO {checkpoint};
 GRANT USAGE ON SEQUENCE projection.generation_number TO {rebuilder};
 GRANT SELECT, INSERT, UPDATE, DELETE ON projection.offset TO {rebuilder};
 GRANT SELECT, INSERT, DELETE ON projection.position, projection.parked TO {rebuilder};
 """
 
-LOGINS = ("intake", "relay", "worker", "reader", "auditor", "rebuilder", "door")
+LOGINS = ("intake", "relay", "worker", "reader", "auditor", "rebuilder", "door", "checkpoint")
 """The roles that log in, beside one per service."""
 
 SURVEYORS = ("relay", "reader", "auditor", "rebuilder")

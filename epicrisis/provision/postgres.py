@@ -58,7 +58,7 @@ def provision(settings: Settings) -> list[str]:
     _apply(settings, "intake", own, grants.INTAKE + grants.QUARANTINE + grants.SMART + grants.KAFKA_INBOX)
     _apply(settings, "keys", ["epicrisis.codec"], grants.KEYS)
     _remember_wrapping_key(settings)
-    _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting"], grants.CLUSTER)
+    _apply(settings, "cluster", ["epicrisis.ledger", "epicrisis.projecting", "epicrisis.audit"], grants.CLUSTER)
     with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
         roles = roles_of(settings)
         waiting = _projections(connection, roles)
@@ -72,7 +72,7 @@ def logins_of(database: str) -> Iterable[str]:
         return (database, "relay", "worker", "auditor")
     return {
         "intake": ("intake", "reader", "auditor"),
-        "cluster": ("worker", "reader", "auditor", "rebuilder", "door"),
+        "cluster": ("worker", "reader", "auditor", "rebuilder", "door", "checkpoint"),
         "keys": ("intake", "worker", "auditor", "rebuilder", "door"),
     }[database]
 

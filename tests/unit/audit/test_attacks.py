@@ -16,7 +16,6 @@ from uuid import UUID
 
 import pytest
 
-from epicrisis.audit.checkpoint import Tampered
 from epicrisis.audit.records import HEADS
 from epicrisis.audit.recount import recount
 from epicrisis.audit.signing import Signer
@@ -191,8 +190,7 @@ def signed_alone(ledger: Ledger, subject: UUID) -> bytes:
 def test_a_rewritten_history_is_refused_by_the_witnesses() -> None:
     forged = rewritten()
     forged.witnesses = copy.copy(GOOD.witnesses)
-    with pytest.raises(Tampered, match="another history"):
-        forged.checkpoints.witness(forged.ask)
+    assert "another history" in forged.checkpoints.witness(forged.ask).refused["https://w0.example"]
 
 
 def test_a_rewritten_history_with_made_up_witnesses_does_not_pass_for_those_who_know_the_real_ones() -> None:
