@@ -11,7 +11,7 @@ from epicrisis.local.servers import Part
 from epicrisis.local.state import State
 from epicrisis.settings import PREFIX, Settings
 
-ROLES = ("serve", "relay", "work", "inbox", "mllp")
+ROLES = ("serve", "relay", "work", "checkpoint", "inbox", "mllp")
 LISTENING = ("serve", "mllp")
 
 

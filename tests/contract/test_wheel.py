@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from epicrisis.local.roles import ROLES
 from tests.infra import CHECKOUT
 
 PACKAGES = ("epicrisis", "schemas", "services", "projections")
 NOT_SHIPPED = {".pyc"}
-PARTS = ("kafka", "postgres", "serve", "relay", "work", "inbox")
+PARTS = ("kafka", "postgres", *ROLES)
 
 
 @pytest.fixture(scope="module")

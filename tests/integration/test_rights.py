@@ -90,6 +90,7 @@ def test_nobody_may_change_or_remove_what_the_ledger_archived(cluster: Settings)
     assert found == {
         ("worker", "ledger.entries"): {"SELECT", "INSERT"},
         ("auditor", "ledger.entries"): {"SELECT"},
+        ("checkpoint", "ledger.entries"): {"SELECT"},
         ("worker", "ledger.event"): {"SELECT", "INSERT"},
         ("auditor", "ledger.event"): {"SELECT"},
         ("rebuilder", "ledger.event"): {"SELECT"},
