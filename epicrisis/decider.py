@@ -77,10 +77,11 @@ class Decide(Protocol):
 class Service:
     """A bounded context: its decider and the FHIR resources it reads.
 
-    ``fallback`` is the reader of the one service that keeps every resource that nobody else kept. ``identifies`` names
-    the resource types whose identifiers the service indexes, so that the same person (or practitioner, ...) sent
-    again is the same subject and conditional references can be resolved. ``share`` makes the command that lets
-    another clinic write about a subject.
+    ``sometimes`` names the resource types of which it keeps those alone that are its business: the fallback has the
+    others, and one may change hands. ``fallback`` is the reader of the one service that keeps every resource that
+    nobody else kept. ``identifies`` names the resource types whose identifiers the service indexes, so that the same
+    person (or practitioner, ...) sent again is the same subject and conditional references can be resolved. ``share``
+    makes the command that lets another clinic write about a subject.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Service:
     evolve: Callable[[Any, Any], Any]
     initial: Callable[[], Any]
     reads: Mapping[str, Reader]
+    sometimes: frozenset[str] = frozenset()
     fallback: Reader | None = None
     identifies: frozenset[str] = frozenset()
     share: Callable[[UUID, str], To] | None = None

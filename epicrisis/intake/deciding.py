@@ -30,9 +30,16 @@ class Versions:
 
     @staticmethod
     def of(item: Item, plan: Mapping[str, Decided]) -> Versions:
-        """Of an entry's resource, in the service that keeps it."""
+        """Of an entry's resource, over all services that have kept it: it may change hands."""
         found = [d.versions[item.reference] for d in plan.values() if item.reference in d.versions]
-        return max(found, key=lambda v: (v.changed, v.after)) if found else Versions()
+        if len(found) == 1:
+            return found[0]
+        return Versions(
+            sum(one.before for one in found),
+            sum(one.after for one in found),
+            any(one.changed for one in found),
+            next((one.owner for one in found if one.owner), ""),
+        )
 
 
 @dataclass(slots=True)
@@ -113,6 +120,7 @@ def _read(
     }
     fallback = next(s for s in services if s.fallback is not None)
     registry = next(s for s in services if s.share is not None)
+    changing = {kind: (service.name, fallback.name) for service in services for kind in service.sometimes}
     addressed: dict[str, list[_Addressed]] = {s.name: [] for s in services}
     members: set[tuple[UUID, str]] = set()
     shared: set[tuple[UUID, str]] = set()
@@ -155,6 +163,8 @@ def _read(
             raise Refused(f"{resolver.where(index)}: {refusal}") from None
         if item.resource_type == "Patient":
             members.add((subject, message.operator))
+        for name in changing.get(item.resource_type, ()):
+            addressed[name].append(_Addressed(subject, item.reference, None, index))
     for some in addressed.values():
         # What reports on another resource (a Task, a staging Observation) may stand before it in the Bundle.
         some.sort(key=lambda a: a.to is not None and not a.to.keeps)

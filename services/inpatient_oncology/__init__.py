@@ -6,4 +6,11 @@ from epicrisis.decider import Service
 from services.inpatient_oncology.decider import decide, evolve, initial
 from services.inpatient_oncology.fhir import reads
 
-service = Service(name="inpatient_oncology", decide=decide, evolve=evolve, initial=initial, reads=reads)
+service = Service(
+    name="inpatient_oncology",
+    decide=decide,
+    evolve=evolve,
+    initial=initial,
+    reads=reads,
+    sometimes=frozenset({"Encounter", "EpisodeOfCare"}),
+)

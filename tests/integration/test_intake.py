@@ -237,6 +237,24 @@ def test_a_change_of_a_version_that_is_not_the_newest_is_refused(house: House) -
         change(3, "yesterday")
 
 
+def test_the_versions_of_a_resource_that_changes_hands_are_counted_over_both(house: House) -> None:
+    def episode(text: str, code: str) -> dict[str, Any]:
+        concept = {"text": text, "coding": [{"system": "http://snomed.info/sct", "code": code}]}
+        kind = {"resourceType": "EpisodeOfCare", "id": "e1", "status": "active", "type": [concept]}
+        return kind | {"patient": {"reference": "Patient/p1"}}
+
+    general, oncology = "394802001", "394592004"
+    house.receive(bundle(patient()))
+    versions = [
+        house.receive(bundle(episode(text, code))).entries[0].version
+        for text, code in (("a", general), ("b", general), ("c", oncology), ("d", general), ("e", oncology))
+    ]
+    assert versions == [1, 2, 3, 4, 5]
+    late = one(episode("f", general), method="PUT", url="EpisodeOfCare/e1", ifMatch='W/"2"')
+    with pytest.raises(VersionMismatch, match="is at version 5"):
+        house.receive(late)
+
+
 def test_a_conditional_create_finds_what_is_there(house: House) -> None:
     def create(resource: dict[str, Any], condition: str) -> Receipt:
         return house.receive(one(resource, method="POST", url=resource["resourceType"], ifNoneExist=condition))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ from epicrisis.doors.fhir_http.bundles import shown
 from epicrisis.errors import KeyLost
 from epicrisis.event import makes_version
 from epicrisis.journal import Journal, Stored
+
+_RETRACTED = ("Retracted", "EnteredInError")
+"""How the events are called that nothing follows."""
 
 
 class Version(NamedTuple):
@@ -35,16 +38,22 @@ class Current:
 
     def newest(self, resource_type: str, id: str) -> Version | None:
         """The newest version that has bytes, of the cluster's id; None where there is none."""
+        found = [version for events in self._streams(resource_type, id) if (version := self._newest(events, id))]
+        return max(found, key=lambda version: version.recorded, default=None)
+
+    def is_retracted(self, resource_type: str, id: str) -> bool:
+        """Whether it was entered in error, and is not to be changed any more."""
+        last = [self._codec.open(events[-1].value).meta for events in self._streams(resource_type, id)]
+        return any(meta.type.endswith(_RETRACTED) for meta in last)
+
+    def _streams(self, resource_type: str, id: str) -> Iterator[Sequence[Stored]]:
+        """The events of a resource, per service that has kept it."""
         stream = f"{resource_type}/{id}"
-        found: list[Version] = []
         for service in self._services.values():
             if resource_type in service.reads or service.fallback is not None:
                 journal = self._journals[service.name]
-                if subject := journal.known([stream]).get(stream):
-                    events = journal.load({subject: [stream]})[subject].streams.get(stream, ())
-                    if version := self._newest(events, id):
-                        found.append(version)
-        return max(found, key=lambda version: version.recorded, default=None)
+                for subject in journal.known([stream]).values():
+                    yield journal.load({subject: [stream]})[subject].streams[stream]
 
     def _newest(self, events: Sequence[Stored], id: str) -> Version | None:
         number, last = 0, None

@@ -91,6 +91,8 @@ class Writing:
             raise self._taking.refused(error, raw, call.caller, found=all_of(error, call.body)) from None
         single.of_type(checked, call)
         receipt = self._take(call, request, checked, once=once)
+        while once and receipt.repeated and self._is_over(receipt, request):  # then it is meant as a new one
+            receipt = self._take(call, request, checked, name=f"after {receipt.message}")
         entry = receipt.entries[0]
         status = 201 if entry.did == "created" and not receipt.repeated else 200
         location = f"{call.base}/{kind}/{entry.id}/_history/{entry.version}" if entry.version else ""
@@ -106,8 +108,15 @@ class Writing:
                 answer = Answer(status=status, body=version.raw, modified=version.recorded)
         return replace(answer, version=entry.version or None, location=location)
 
-    def _take(self, call: Call, request: Request, resource: Checked | None, *, once: bool = False) -> Receipt:
-        """``once``: the same bytes again are the same message."""
+    def _is_over(self, receipt: Receipt, request: Request) -> bool:
+        """Whether what was created then was entered in error since."""
+        made = receipt.entries[0]
+        return request.method == "POST" and self._current.is_retracted(made.resource_type, made.id)
+
+    def _take(
+        self, call: Call, request: Request, resource: Checked | None, *, once: bool = False, name: str | None = None
+    ) -> Receipt:
+        """``once``: the same bytes again are the same message; else the same ``name``."""
         raw = single.transaction(request, None if resource is None else resource.raw)
         kind = call.path["type"]
         try:
@@ -115,7 +124,7 @@ class Writing:
                 raw,
                 call.caller,
                 checked=single.checked(raw, request, resource),
-                name=None if once else uuid4().hex,
+                name=name or (None if once else uuid4().hex),
             )
         except Refused as error:
             raise self._taking.refused(

@@ -53,6 +53,18 @@ def test_the_same_create_again_is_the_same_resource(house: House) -> None:
     assert (again.status_code, again.headers["location"]) == (200, first.headers["location"])
 
 
+def test_what_was_entered_in_error_may_be_created_again(house: House) -> None:
+    ids = []
+    for _ in range(3):
+        made = house.ask("POST", "/Observation", WHOLE)
+        again = house.ask("POST", "/Observation", WHOLE)
+        assert (made.status_code, again.status_code) == (201, 200)
+        assert again.json()["id"] == made.json()["id"]
+        ids.append(made.json()["id"])
+        assert house.ask("DELETE", f"/Observation/{ids[-1]}").status_code == 204
+    assert len(set(ids)) == 3
+
+
 def test_prefer_says_what_comes_back(house: House) -> None:
     minimal = create(house, patient("p1"), Prefer="return=minimal")
     assert (minimal.status_code, minimal.content) == (201, b"")
