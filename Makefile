@@ -14,10 +14,12 @@ BENCH    ?=
 KILLS    ?=
 SEEDS    ?=
 PLANTED  ?=
+SECONDS  ?=
+FUZZ     ?=
 FHIR     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench faults sim planted requirements clean
+.PHONY: help setup demo test check fix bench faults sim fuzz planted requirements clean
 
 help: ## list the commands
 	@echo "Epicrisis. Commands:"
@@ -66,6 +68,10 @@ faults: $(STAMP) ## kill -9, cut networks, full disks, dead brokers on real proc
 sim: $(STAMP) ## relay, worker, ledger, intake and parking on servers in memory that fail in every way [SEEDS= SEED=]
 	@echo "sim: the production code, many lives; a seed that fails is printed with its command"
 	@$(BIN)/python -m tests.faults.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(STAMP) ## gate, intake, HL7 v2, MLLP and the HTTP door against inputs that nobody thought of [SECONDS= FUZZ=gate]
+	@echo "fuzz: what fails is kept in tests/corpus/found, and run by every make test"
+	@$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(or $(SECONDS),300)
 
 planted: $(STAMP) ## break the code in many ways, one at a time, and see each one noticed [PLANTED=name]
 	@echo "planted: each bug in a copy of this tree, with the test that must catch it"
