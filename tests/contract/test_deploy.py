@@ -29,7 +29,7 @@ COMPOSE = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 EXAMPLE = (DEPLOY / "secrets.env.example").read_text(encoding="utf-8")
 SECRETS = {"POSTGRES_PASSWORD", "KAFKA_ADMIN_PASSWORD", "KAFKA_CONTROLLER_PASSWORD", "EPICRISIS_WRAPPING_KEY"}
-ROLES = ("relay", "work", "serve")
+ROLES = ("relay", "work", "serve", "mllp", "inbox")
 
 
 def blocks(text: str, indent: str) -> dict[str, str]:
@@ -145,7 +145,9 @@ def test_each_role_is_handed_its_own_passwords_and_no_others(tmp_path: Path) -> 
     assert known == {
         "relay": {"role.relay", "kafka.relay"},
         "work": {"role.worker", "kafka.worker"},
-        "serve": {"role.intake", *(f"role.{name}" for name in services())},
+        "serve": {"role.intake", "role.door", *(f"role.{name}" for name in services())},
+        "mllp": {"role.intake", *(f"role.{name}" for name in services())},
+        "inbox": {"role.intake", "kafka.inbox", *(f"role.{name}" for name in services())},
     }
 
 
