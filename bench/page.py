@@ -15,6 +15,7 @@ TITLES = {
     "store": "The event store",
     "fhir": "FHIR in and out",
     "reading": "Reading over HTTP",
+    "mllp": "HL7 v2 over MLLP",
     "client": "The Kafka client",
     "codec": "The codec",
     "spine": "From a bundle to a readable row, and the bytes it takes",

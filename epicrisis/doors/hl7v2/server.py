@@ -41,8 +41,10 @@ class Limits:
 
     frame: int = 1024 * 1024
     """Bytes of a frame, a batch included."""
-    held: int = 48 * 1024 * 1024
-    """Bytes of all frames that are incomplete or wait to be handled; beyond it, nothing more is read for a while."""
+    held: int = 32 * 1024 * 1024
+    """Bytes of all frames that are incomplete or wait to be handled. Beyond it, frames that are large already wait for
+    their rest; small ones, as nearly all are, come in all the same.
+    """
     connections: int = 256
     """Further ones are closed at once."""
     idle: float = 600.0
@@ -124,7 +126,7 @@ class Server:
                     while (content := frames.next()) is None:
                         if frames.waiting and not due:
                             due = asyncio.get_running_loop().time() + self._limits.complete
-                        data = await self._read(reader, due)
+                        data = await self._read(reader, due, large=frames.waiting > _CHUNK)
                         if not data:
                             return
                         frames.feed(data)
@@ -146,10 +148,10 @@ class Server:
         finally:
             self._held -= counted
 
-    async def _read(self, reader: asyncio.StreamReader, due: float) -> bytes:
+    async def _read(self, reader: asyncio.StreamReader, due: float, *, large: bool) -> bytes:
         """What comes next, empty at the end. ``due``: when the frame at hand must be complete, 0: there is none."""
         async with asyncio.timeout_at(due or asyncio.get_running_loop().time() + self._limits.idle):
-            while self._held > self._limits.held:
+            while large and self._held > self._limits.held:
                 await asyncio.sleep(_PAUSE)
             return await reader.read(_CHUNK)
 

@@ -1,0 +1,187 @@
+"""HL7 v2 over MLLP: admissions acknowledged on a pool of 8 connections, and the server's memory under a flood.
+
+A connection sends its next message when the one before is acknowledged. Every message is about another patient, with a
+visit and a next of kin, about as many bytes as hospitals send. The flood: connections that begin frames of the longest
+length and never end them, beside others that send.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.row import Row
+from bench.stage import Role, Watch, stage
+from epicrisis.doors.hl7v2.frames import framed
+from epicrisis.local.process import LOOPBACK
+from epicrisis.settings import Settings
+
+CONNECTIONS = 8
+WORKERS = 2
+MESSAGES = 6_000
+FLOOD_CONNECTIONS = 200
+FLOOD_SECONDS = 40
+MANIFEST = """
+title = "Bench"
+country = "AT"
+clinics = ["main"]
+
+[[mllp]]
+clinic = "main"
+application = "HIS"
+facility = "BENCH"
+"""
+
+
+def run(short: bool = False) -> Iterator[Row]:
+    """Rows: admissions/s acknowledged, processor time each, the most memory of a process under a flood."""
+    with stage(kafka=False, own=False) as settings:
+        with server(settings, WORKERS) as (role, port):
+            yield from acknowledged(role, port, 40 if short else MESSAGES)
+        with server(settings, 1) as (role, port):
+            yield flood(role, port, short)
+
+
+@contextmanager
+def server(settings: Settings, workers: int) -> Iterator[tuple[Role, int]]:
+    """`epicrisis mllp` as a process, with an operator of its own; when it answers."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "bench").mkdir()
+        (Path(folder) / "bench" / "manifest.toml").write_text(MANIFEST, encoding="utf-8")
+        before = os.environ.get("EPICRISIS_OPERATORS")
+        os.environ["EPICRISIS_OPERATORS"] = folder
+        try:
+            role = Role(settings, "mllp", "--port", str(port), "--workers", str(workers))
+        finally:
+            os.environ.pop("EPICRISIS_OPERATORS")
+            if before is not None:
+                os.environ["EPICRISIS_OPERATORS"] = before
+        try:
+            wait(role, port)
+            yield role, port
+        finally:
+            role.stop()
+
+
+def acknowledged(role: Role, port: int, number: int) -> Iterator[Row]:
+    """All connections at once, each with its share; after a first round that opens everything that is lazy."""
+    drive(port, 2 * CONNECTIONS, "warm")
+    before = sum(cpu_seconds(role.pid))
+    watch = Watch()
+    sent = drive(port, number, "run")
+    seconds, busy = watch()
+    processor = sum(cpu_seconds(role.pid)) - before
+    note = f"{sent} ADT^A01, {CONNECTIONS} connections, {WORKERS} processes, machine {busy:.0%} busy"
+    yield {"row": "ADT acknowledged", "value": sent / seconds, "unit": "messages/s", "goal": 1500, "note": note}
+    note = "of the server's processes; PostgreSQL's is apart"
+    yield {"row": "processor time per ADT", "value": processor / sent * 1e6, "unit": "µs", "note": note}
+
+
+def flood(role: Role, port: int, short: bool) -> Row:
+    """The peak memory of the process; the note says how many honest messages went through meanwhile."""
+    lines = [socket.create_connection((LOOPBACK, port), timeout=60) for _ in range(8 if short else FLOOD_CONNECTIONS)]
+    ended = time.monotonic() + (1 if short else FLOOD_SECONDS)
+    rubbish = b"\x0bMSH|^~\\&|HIS|BENCH|" + b"x" * 1_000_000
+    for line in lines:
+        line.setblocking(False)
+    sent = 0
+    at = dict.fromkeys(lines, 0)
+
+    def pour() -> None:
+        while time.monotonic() < ended and at:
+            for line in list(at):
+                with suppress(BlockingIOError):
+                    try:
+                        at[line] += line.send(rubbish[at[line] : at[line] + 100_000])
+                    except OSError as error:
+                        if isinstance(error, BlockingIOError):
+                            raise
+                        del at[line]
+            time.sleep(0.01)
+
+    pouring = threading.Thread(target=pour)
+    pouring.start()
+    while time.monotonic() < ended:
+        sent += drive(port, CONNECTIONS, f"flood{sent}")
+    pouring.join()
+    for line in lines:
+        line.close()
+    note = f"{len(lines)} connections with frames of 1 MB that never end; {sent} messages acknowledged beside them"
+    return {"row": "memory under a flood", "value": role.peak_mib(), "unit": "MiB peak", "goal": -300, "note": note}
+
+
+def drive(port: int, number: int, name: str) -> int:
+    """Send messages on all connections; how many were acknowledged with AA, which must be all."""
+    shares = [
+        [framed(admission(f"{name}-{n}")) for n in range(first, number, CONNECTIONS)] for first in range(CONNECTIONS)
+    ]
+    failed: list[BaseException] = []
+    threads = [threading.Thread(target=_send, args=(port, share, failed)) for share in shares]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return number
+
+
+def _send(port: int, messages: list[bytes], failed: list[BaseException]) -> None:
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=60) as line:
+            for message in messages:
+                line.sendall(message)
+                answer = line.recv(4096)
+                while not answer.endswith(b"\x1c\r"):
+                    answer += line.recv(4096)
+                if b"\rMSA|AA|" not in answer:
+                    raise RuntimeError("not acknowledged")
+    except BaseException as problem:
+        failed.append(problem)
+
+
+def admission(name: str) -> bytes:
+    """An ADT^A01, about 800 bytes."""
+    return (
+        f"MSH|^~\\&|HIS|BENCH|EPICRISIS||20260301083000+0100||ADT^A01^ADT_A01|{name}|P|2.5.1|||||||UNICODE UTF-8\r"
+        "EVN|A01|20260301083000+0100|||CLERK^Huber^Paula\r"
+        f"PID|1||{name}^^^BENCH&2.999.40&ISO^MR||Meier-{name}^Anna^Maria^^Dr.^^L||19700412|F|||"
+        "Hauptstrasse 12/3^^Wien^^1010^AT^H||+43 1 5550123^PRN^PH~anna@example.org^NET^Internet||de|M|||||||||||||||N\r"
+        "PD1||||7711^Gruber^Eva^^^Dr.\r"
+        "NK1|1|Meier^Hans|SPO^Spouse^HL70063||+43 664 5550124^PRN^CP||C^Emergency Contact^HL70131\r"
+        f"PV1|1|I|ONC^12^1^BENCH^^^^2||||1234^Arzt^Peter^^^Dr.|5678^Wagner^Iris^^^Dr.||ONC||||7|||1234^Arzt^Peter|IP|"
+        f"V{name}^^^BENCH&2.999.41&ISO^VN|||||||||||||||||||||||||202603010800+0100\r"
+        "AL1|1|DA|7980^Penicillin^RXNORM|MO|Rash|20190301\r"
+    ).encode()
+
+
+def wait(role: Role, port: int, seconds: float = 60) -> None:
+    """Until it listens."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        role.check()
+        with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the server does not listen")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu_seconds(pid: int) -> Iterator[float]:
+    """Processor time of a process and of its children, each."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    yield (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from cpu_seconds(int(child))
