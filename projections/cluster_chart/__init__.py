@@ -76,6 +76,8 @@ class Resource:
     subject: UUID
     resource_id: UUID
     recorded: datetime
+    begins: datetime | None
+    ends: datetime | None
     version: int
     retracted: bool
     resource_type: str
@@ -87,8 +89,6 @@ class Resource:
     encounter_id: UUID | None
     clinic: str
     seqs: tuple[int, ...]
-    begins: datetime | None
-    ends: datetime | None
     tokens: tuple[int, ...]
 
 

@@ -2,6 +2,8 @@ CREATE TABLE cluster_chart (
     subject uuid NOT NULL,
     resource_id uuid NOT NULL,
     recorded timestamptz NOT NULL,
+    begins timestamptz,
+    ends timestamptz,
     version integer NOT NULL,
     retracted boolean NOT NULL,
     resource_type text NOT NULL,
@@ -13,8 +15,6 @@ CREATE TABLE cluster_chart (
     encounter_id uuid,
     clinic text NOT NULL,
     seqs bigint[] NOT NULL,
-    begins timestamptz,
-    ends timestamptz,
     tokens bigint[] NOT NULL,
     PRIMARY KEY (resource_id, subject, source)
 );

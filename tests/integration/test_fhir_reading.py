@@ -320,6 +320,17 @@ def test_everything_is_the_patient_first_and_what_it_refers_to_in_the_directory(
     assert site.found("Patient/p1/$everything?_since=2999") == []
 
 
+def test_everything_can_be_asked_for_by_post(site: Site) -> None:
+    given = [{"name": "_type", "valueCode": kind} for kind in ("Condition", "Encounter")]
+    asked = {"resourceType": "Parameters", "parameter": given}
+    headers = {"Authorization": "Bearer here", "Content-Type": "application/fhir+json"}
+    answer = site.client.post("/fhir/Patient/p1/$everything", content=json.dumps(asked), headers=headers)
+    assert {name(e["resource"]) for e in answer.json()["entry"]} == {"Condition", "Encounter"}
+    for wrong in ("[]", '{"parameter": 1}', "{"):
+        refused = site.client.post("/fhir/Patient/p1/$everything", content=wrong, headers=headers)
+        assert refused.status_code == 400
+
+
 def test_everything_comes_in_pages(site: Site) -> None:
     path, seen = "Patient/p1/$everything?_count=2", list[str]()
     while path:
@@ -436,7 +447,9 @@ def test_metadata_is_true(site: Site) -> None:
         known = {p["name"] for p in resource["searchParam"]}
         assert known == set(accepted(resource["type"]))
     strict = {"Prefer": "handling=strict"}
-    assert site.ask("Observation?banana=1", **strict).status_code == 400
+    for path in ("Observation", "Patient/p1/$everything", "Observation/_history", "Observation/o1/_history"):
+        assert site.ask(f"{path}?banana=1", **strict).status_code == 400
+        assert site.get(f"{path}?banana=1")["entry"][-1]["search"]["mode"] == "outcome"
     outcome = site.get("Observation?patient=p1&banana=1")["entry"][-1]
     assert outcome["search"]["mode"] == "outcome"
     assert outcome["resource"]["issue"][0]["severity"] == "warning"

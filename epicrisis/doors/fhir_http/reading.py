@@ -16,12 +16,13 @@ from epicrisis.doors.fhir_http.app import Call, Interaction
 from epicrisis.doors.fhir_http.chart import Chart, Kept, Place, Row, Version, View
 from epicrisis.doors.fhir_http.names import Names
 from epicrisis.doors.fhir_http.pages import Page, Pages
-from epicrisis.doors.fhir_http.query import IDENTIFIED, Named, count_of
+from epicrisis.doors.fhir_http.query import IDENTIFIED, IGNORED, Named, count_of
 from epicrisis.doors.fhir_http.written import Written
 from epicrisis.fhir.outcome import Problem
 from epicrisis.fhir.search import interval
 
 PAGE = "_page"
+STRICT = re.compile(r"handling=strict\b", re.I).search
 LATE = Problem(
     severity="warning",
     code="incomplete",
@@ -222,7 +223,7 @@ class Resources:
             numbers = range(first, 0, -1)
             found = [version for number in numbers if (version := version_of(rows, number))]
             kept = seen.view.kept([version.place for version in found[: count + 1]])
-            problems = seen.problems({newest.subject})
+            problems = [*unknown(call, "_count", "_since"), *seen.problems({newest.subject})]
         entries, last = [], None
         for one in found[:count]:
             there = kept.get(one.place)
@@ -263,6 +264,16 @@ def paging(reader: Reader, call: Call, kind: str) -> tuple[int, datetime | None,
         given = dict(page.given)
     count = max(1, count_of(given["_count"])) if given.get("_count") else 50
     return count, since_of(given.get("_since", "")), page
+
+
+def unknown(call: Call, *known: str) -> list[Problem]:
+    """A warning where the client gave other parameters than these, or 400 where it wants none left out."""
+    if {name for name, _ in call.query} <= {*known, *IGNORED, PAGE}:
+        return []
+    if STRICT(call.headers.get("prefer", "")):
+        raise told(400, "not-supported", "a parameter is not known here: see /metadata")
+    text = "a parameter is not known here, and was left out: see /metadata"
+    return [Problem(severity="warning", code="not-supported", expression="", text=text)]
 
 
 def since_of(text: str) -> datetime | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,11 +14,10 @@ from epicrisis.doors.fhir_http.app import Call, Interaction
 from epicrisis.doors.fhir_http.chart import DIRECTORY, Condition, Kept, Place, Row, View, dated, named, updated
 from epicrisis.doors.fhir_http.pages import Page
 from epicrisis.doors.fhir_http.query import Identified, Named, Search, is_uuid, search_of
-from epicrisis.doors.fhir_http.reading import PAGE, UNREADABLE, Reader, Seen, links_of
+from epicrisis.doors.fhir_http.reading import PAGE, STRICT, UNREADABLE, Reader, Seen, links_of
 from epicrisis.fhir.outcome import Problem
 from epicrisis.fhir.search import patient_parameters, references_of, token
 
-STRICT = re.compile(r"handling=strict\b", re.I).search
 ROSTER = "(SELECT subject FROM read.roster WHERE clinic_id = current_setting('epicrisis.clinic', true))"
 
 

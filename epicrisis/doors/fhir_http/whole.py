@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from epicrisis.doors.fhir_http import bundles
 from epicrisis.doors.fhir_http.answers import Answer, told
@@ -23,6 +26,7 @@ from epicrisis.doors.fhir_http.reading import (
     links_of,
     paging,
     since_of,
+    unknown,
     version_entry,
     version_of,
 )
@@ -34,7 +38,6 @@ _TO_DIRECTORY = re.compile(
     rb'"reference"[ \t\r\n]*:[ \t\r\n]*"(?:%s)/([0-9a-f-]{36})["/]' % "|".join(DIRECTORY).encode()
 ).findall
 """The ids of the entries of the directory that a resource refers to."""
-KNOWN = ("_since", "_type", "_count", "_format", "_pretty", "patient", PAGE)
 
 
 class Whole:
@@ -46,6 +49,7 @@ class Whole:
     def interactions(self) -> list[Interaction]:
         return [
             Interaction(method="GET", path="/Patient/{id}/$everything", handler=self.everything),
+            Interaction(method="POST", path="/Patient/{id}/$everything", body="fhir", handler=self.everything_asked),
             Interaction(method="GET", path="/{type}/_history", letter="s", handler=self.of_type),
             Interaction(method="GET", path="/_history", handler=self.of_patient),
         ]
@@ -67,7 +71,7 @@ class Whole:
             rows = _current(seen, subject, types, since)
             start = 0 if last is None else next((n for n, row in enumerate(rows) if str(row.id) == last), -1) + 1
             shown, more = rows[start : start + count], rows[start + count :]
-            problems = [*_unknown(call), *seen.problems({subject})]
+            problems = [*unknown(call, "_since", "_type", "_count"), *seen.problems({subject})]
             entries, bodies = matches(call, shown, kept_of(seen.view, shown), problems)
             wanted = sorted({id_.decode() for _, raw in bodies for id_ in _TO_DIRECTORY(raw)})
             entries += others(seen, [UUID(id_) for id_ in wanted if is_uuid(id_)], types)
@@ -76,6 +80,10 @@ class Whole:
         onward = Page(EVERYTHING, "Patient", list(given.items()), [str(shown[-1].id)]) if more else None
         links = links_of(self._reader, call, f"Patient/{call.path['id']}/$everything", onward, given.items())
         return Answer(body=bundles.bundle("searchset", entries, links, len(rows)))
+
+    def everything_asked(self, call: Call) -> Answer:
+        """The same by POST, its parameters in the body, as a Parameters resource."""
+        return self.everything(replace(call, query=[*call.query, *_given(call.body)]))
 
     def of_patient(self, call: Call) -> Answer:
         """All versions of all resources of one patient, the newest first."""
@@ -90,7 +98,7 @@ class Whole:
             versions = _versions(seen, subjects[0], since)
             start = _behind(versions, at.last) if at else 0
             page, more = versions[start : start + count], versions[start + count :]
-            problems = seen.problems({subjects[0]})
+            problems = [*unknown(call, "_since", "_count", "patient"), *seen.problems({subjects[0]})]
             entries = _history(call, seen, page, problems)
         onward = None
         if more:
@@ -115,7 +123,7 @@ class Whole:
             known = seen.view.by_ids([row.id for row, _ in page])
             chosen = {row.id: known[row.id] for row, _ in page if known[row.id][-1][0].source == row.source}
             versions = [v for rows in chosen.values() for v in _all_of(rows)]
-            problems = seen.problems({row.subject for row, _ in page})
+            problems = [*unknown(call, "_since", "_count"), *seen.problems({row.subject for row, _ in page})]
             entries = _history(call, seen, versions, problems, since)
         last = page[-1] if more else None
         onward = Page("type", kind, [*_kept(call, at)], [last[1].isoformat(), str(last[0].id)]) if last else None
@@ -123,18 +131,39 @@ class Whole:
         return Answer(body=bundles.bundle("history", entries, links, None))
 
 
+class _Parameter(msgspec.Struct):
+    name: str = ""
+    valueInteger: int | None = None
+    valueCode: str | None = None
+    valueString: str | None = None
+    valueInstant: str | None = None
+    valueDateTime: str | None = None
+
+
+class _Parameters(msgspec.Struct):
+    parameter: list[_Parameter] = []
+
+
+def _given(body: bytes) -> list[tuple[str, str]]:
+    """What a Parameters resource says; the types of a repeated ``_type`` together."""
+    if not body:
+        return []
+    try:
+        given = msgspec.json.decode(body, type=_Parameters).parameter
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise told(400, "structure", "the body is a Parameters resource, or empty") from None
+    values: dict[str, list[str]] = {}
+    for one in given:
+        said = (one.valueInteger, one.valueCode, one.valueString, one.valueInstant, one.valueDateTime)
+        values.setdefault(one.name, []).append(next((str(value) for value in said if value is not None), ""))
+    return [(name, ",".join(some)) for name, some in values.items()]
+
+
 def _types(text: str) -> tuple[str, ...]:
     types = tuple(filter(None, text.split(",")))
     if not all(map(is_resource_type, types)):
         raise told(400, "value", "_type lists types of FHIR R4")
     return types
-
-
-def _unknown(call: Call) -> list[Problem]:
-    if all(name in KNOWN for name, _ in call.query):
-        return []
-    text = "a parameter is not known for this operation, and was left out: see /metadata"
-    return [Problem(severity="warning", code="not-supported", expression="", text=text)]
 
 
 def _kept(call: Call, at: Page | None) -> Sequence[tuple[str, str]]:

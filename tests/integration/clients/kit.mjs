@@ -56,7 +56,7 @@ while (page) {
   page = await client.nextPage({ bundle: page });
 }
 const everything = await client.operation({
-  name: "everything", resourceType: "Patient", id: patient.id, method: "GET",
+  name: "everything", resourceType: "Patient", id: patient.id, input: { resourceType: "Parameters" },
 });
 said.everything = everything.entry.map((one) => one.resource.resourceType).sort();
 try {
