@@ -252,6 +252,16 @@ def facts(resource_type: str, raw: bytes) -> Facts:
     return Facts(tuple(tokens), begins, ends, tuple(words)[:WORDS])
 
 
+def standing_for(resource_type: str, tokens: Sequence[int], local: str, system: str, code: str) -> tuple[int, ...]:
+    """The tokens, and those of the standard code wherever they have the local one (``system|code``) that means it."""
+    own_system, _, own_code = local.partition("|")
+    found = dict.fromkeys(tokens)
+    for name, parameter in parameters_of(resource_type).items():
+        if parameter.coded and token(name, own_system, own_code) in found:
+            found |= dict.fromkeys((token(name, ANY, code), token(name, system, code)))
+    return tuple(found)
+
+
 def references_of(resource_type: str, parameter: str, raw: bytes) -> list[str]:
     """The ids that a resource refers to under a parameter."""
     plan = _plan(resource_type)

@@ -16,9 +16,10 @@ from uuid import UUID
 import msgspec
 
 from epicrisis.event import Meta, makes_version, record, replace
-from epicrisis.fhir.search import NOTHING, WORDS, Facts, facts
+from epicrisis.fhir.search import NOTHING, WORDS, Facts, facts, standing_for
 from epicrisis.projection import Key, Projection, Scope
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
+from schemas.common import Coding
 from schemas.diagnosis import (
     DiagnosisConfirmed,
     DiagnosisEnteredInError,
@@ -140,9 +141,14 @@ def _version(
     code: str = "",
     date: str = "",
     encounter_id: str = "",
+    codes: Iterable[Coding] = (),
 ) -> Resource:
-    """The row with one version more, whose bytes these are."""
+    """The row with one version more, whose bytes these are; ``codes`` may hold what local ones in them stand for."""
     said = _facts(resource_type, raw) if raw else NOTHING
+    tokens = said.tokens
+    for one in codes:
+        if one.local and not one.unmapped:
+            tokens = standing_for(resource_type, tokens, one.local, one.system, one.code)
     seqs = (meta.seq,) if row is None else (*row.seqs, meta.seq)
     return Resource(
         subject=meta.subject,
@@ -161,7 +167,7 @@ def _version(
         seqs=seqs,
         begins=said.begins,
         ends=said.ends,
-        tokens=said.tokens,
+        tokens=tokens,
     )
 
 
@@ -179,6 +185,7 @@ def recorded(row: Resource | None, event: ResourceRecorded | ResourceAmended, me
         code=event.code.token,
         date=event.date,
         encounter_id=event.encounter_id,
+        codes=(event.code, event.category),
     )
 
 
@@ -224,6 +231,7 @@ def condition(row: Resource | None, event: DiagnosisRecorded | DiagnosisRevised,
         code=event.code.token,
         date=event.onset,
         encounter_id=event.encounter_id,
+        codes=(event.code,),
     )
 
 
@@ -231,8 +239,10 @@ def condition(row: Resource | None, event: DiagnosisRecorded | DiagnosisRevised,
 @projection.on(ReferralRevised, Resource, rows=by_id("referral_id", keeps=True))
 def service_request(row: Resource | None, event: ReferralRequested | ReferralRevised, meta: Meta) -> Resource:
     status = "active" if row is None else row.status
-    code = event.purpose.token
-    return _version(row, meta, "ServiceRequest", event.referral_id, event.resource, status=status, code=code)
+    code, codes = event.purpose.token, (event.purpose,)
+    return _version(
+        row, meta, "ServiceRequest", event.referral_id, event.resource, status=status, code=code, codes=codes
+    )
 
 
 @projection.on(TransferRequested, Resource, rows=by_id("stay_id", keeps=True))
@@ -255,7 +265,8 @@ def episode(row: Resource | None, event: EpisodeRecorded, meta: Meta) -> Resourc
 @projection.on(EntryAmended, Resource, rows=by_id("resource_id", keeps=True))
 def entry(row: Resource | None, event: EntryRecorded | EntryAmended, meta: Meta) -> Resource:
     status = "active" if event.active else "inactive"
-    return _version(row, meta, event.resource_type, event.resource_id, event.resource, status=status)
+    codes = event.specialties
+    return _version(row, meta, event.resource_type, event.resource_id, event.resource, status=status, codes=codes)
 
 
 @projection.on(DiagnosisConfirmed, Resource, rows=by_id("condition_id", keeps=False))

@@ -47,6 +47,21 @@ def chart(*events: Happened) -> Resource:
     return found
 
 
+def test_a_resource_under_a_local_code_is_found_by_what_it_stands_for_too() -> None:
+    raw = b'{"resourceType":"Observation","status":"final","code":{"coding":[{"system":"urn:lab","code":"K"}]}}'
+    code = Coding(system="http://loinc.org", code="2823-3", local="urn:lab|K")
+    found = chart(happened(replace(observation(), code=code, resource=raw)))
+    assert found.code == "http://loinc.org|2823-3"
+    assert {
+        token("code", system, code)
+        for system, code in ((ANY, "K"), ("urn:lab", "K"), (ANY, "2823-3"), ("http://loinc.org", "2823-3"))
+    } <= set(found.tokens)
+    unmapped = replace(observation(), code=Coding(system="urn:lab", code="K", local="urn:lab|K"), resource=raw)
+    assert set(chart(happened(unmapped)).tokens) == {
+        *(token("code", ANY, "K"), token("code", "urn:lab", "K"), token("status", ANY, "final")),
+    }
+
+
 def test_a_recorded_resource_says_where_its_body_lies() -> None:
     assert chart(happened(observation())) == Resource(
         subject=SUBJECT,
