@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import threading
@@ -13,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from epicrisis import errors
+from epicrisis.doors.fhir_http import app as app_module
 from epicrisis.doors.fhir_http.answers import Answer, refusal, told
 from epicrisis.doors.fhir_http.app import Call, Door, Interaction
 from epicrisis.doors.fhir_http.caller import Caller, Scope, granted, scopes
@@ -215,3 +217,36 @@ def test_scopes_allow_what_they_say() -> None:
 )
 def test_granted_is_what_is_asked_for_and_allowed(asked: str, allowed: str, expected: str) -> None:
     assert " ".join(map(str, granted(scopes(asked), scopes(allowed)))) == expected
+
+
+def test_who_stops_sending_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "BODY_SECONDS", 0.05)
+    room = Room()
+    made = Door(base="", interactions=INTERACTIONS, who=who, room=room).app()
+    pieces = [{"type": "http.request", "body": b"{", "more_body": True}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if pieces:
+            return pieces.pop()
+        return await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer good"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/fhir", "query_string": b"", "headers": headers}
+    asyncio.run(made(scope, receive, send))
+    assert sent[0]["status"] == 408
+    with room.taken(CALLER.client) as place:
+        place.hold(Allowance().memory)  # all of it is free again
+
+
+def test_the_log_names_the_route_and_no_value(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = client.get("/fhir/Observation/Zaphod?name=Beeblebrox", headers={"X-Request-Id": "Zaphod"})
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "epicrisis.access" in line]
+    assert (line["route"], line["method"], line["status"], line["client"]) == ("/{type}/{id}", "GET", 200, "c")
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert line["bytes"] > 0
+    assert "Zaphod" not in json.dumps(line)
+    assert "Beeblebrox" not in json.dumps(line)
