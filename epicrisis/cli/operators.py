@@ -42,3 +42,33 @@ def token(
             f"{file}: there is no private key here: name it with --key, or an operator of the demo"
         ) from None
     typer.echo(access_token(url or f"http://127.0.0.1:{serve_port(settings) or 8080}{PREFIX}", client, signing, scope))
+
+
+@operator.command(
+    epilog="Example: (umask 077; epicrisis operator kafka charite > charite.conf); kcat -F charite.conf …"
+)
+def kafka(name: Annotated[str, typer.Argument(help="An operator whose manifest has an [inbox].")]) -> None:
+    """Print how the operator's own Kafka client connects, with its password: a file for kcat and other librdkafka's.
+
+    For the operator, and nobody else. `epicrisis provision` has made the user.
+    """
+    from epicrisis.errors import SettingsError
+    from epicrisis.operators import read_operators
+    from epicrisis.settings import OPERATOR, Settings
+
+    settings = Settings.read()
+    known = read_operators(settings.operators_folder).get(name)
+    if known is None or known.inbox is None:
+        raise SettingsError(f"{settings.operators_folder}: no manifest gives {name} an [inbox]")
+    user = f"{OPERATOR}{name}"
+    client = settings.model_copy(update={"kafka_user": None}).kafka(user)
+    servers = client["bootstrap_servers"]
+    lines = {
+        "bootstrap.servers": servers if isinstance(servers, str) else ",".join(servers),
+        "security.protocol": client["security_protocol"],
+        "ssl.ca.location": client.get("ssl_cafile"),
+        "sasl.mechanisms": client.get("sasl_mechanism"),
+        "sasl.username": client.get("sasl_plain_username"),
+        "sasl.password": client.get("sasl_plain_password"),
+    }
+    typer.echo("\n".join(f"{key}={value}" for key, value in lines.items() if value is not None))

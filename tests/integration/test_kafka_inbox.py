@@ -17,12 +17,15 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import GroupAuthorizationFailedError, KafkaError
 from kafka.structs import OffsetAndMetadata
+from typer.testing import CliRunner
 
 from epicrisis.assembly import codec, quarantine
+from epicrisis.cli.operators import operator as commands
 from epicrisis.doors.kafka_inbox.assembled import inboxes
 from epicrisis.doors.kafka_inbox.batches import CAP
 from epicrisis.doors.kafka_inbox.judge import CLINIC
 from epicrisis.doors.kafka_inbox.run import Inboxes
+from epicrisis.errors import SettingsError
 from epicrisis.found import services
 from epicrisis.provision import provision
 from epicrisis.settings import OPERATOR, Settings
@@ -395,6 +398,24 @@ def test_kill_9_at_any_moment_leaves_every_message_answered_and_every_event_once
     assert len(told) == len(set(told)) == 2 * len(good)
     assert sorted(told) == sorted(e for e, operator in journalled(cluster) if operator == KILLED)
     sender.close()
+
+
+def test_what_the_command_prints_connects_the_operators_own_client(
+    cluster: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Settings, "read", lambda: cluster.model_copy(update={"kafka_user": "somebody-elses"}))
+    result = CliRunner().invoke(commands, ["kafka", HERE])
+    printed = dict(line.split("=", 1) for line in result.stdout.splitlines())
+    mine = cluster.kafka(f"{OPERATOR}{HERE}")
+    assert (printed["bootstrap.servers"], printed["sasl.username"], printed["sasl.password"]) == (
+        mine["bootstrap_servers"]
+        if isinstance(mine["bootstrap_servers"], str)
+        else ",".join(mine["bootstrap_servers"]),
+        cluster.kafka_name(f"operator-{HERE}"),
+        mine["sasl_plain_password"],
+    )
+    with pytest.raises(SettingsError, match=r"no manifest gives nobody an \[inbox\]"):
+        raise CliRunner().invoke(commands, ["kafka", "nobody"]).exception or AssertionError
 
 
 def test_provisioning_again_changes_nothing_but_what_the_manifests_add(cluster: Settings) -> None:

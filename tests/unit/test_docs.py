@@ -6,13 +6,16 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from epicrisis.doors.kafka_inbox import batches, judge
 from epicrisis.fhir.gate import Gate
 from epicrisis.found import services
 from epicrisis.projecting.parking import MAX_PARKED
 from epicrisis.provision import grants, kafka
+from epicrisis.quarantine import CAP_BYTES, CAP_MESSAGES
 from epicrisis.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +144,25 @@ def test_every_decision_is_in_the_index() -> None:
 def test_the_tutorials_message_passes_the_gate() -> None:
     (message,) = re.findall(r"```json\n(.*?)```", text("tutorial/first-five-minutes.md"), re.DOTALL)
     assert [entry.resource_type for entry in Gate().check(message.encode()).entries] == ["Patient", "Condition"]
+
+
+def test_the_keys_of_the_inboxs_page_are_the_same_in_python_and_in_the_shell() -> None:
+    page = text("how-to/kafka-inbox.md")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+    assert names["key_of"]("4711", b"my own secret") == b"132bac5f50b08cdde88dc4c52d0d221a"
+    assert '-hmac "my own secret" -r | cut -c1-32' in page
+    assert "\n132bac5f50b08cdde88dc4c52d0d221a: {" in page
+
+
+def test_the_limits_of_quarantine_and_inboxes_are_the_right_ones() -> None:
+    page = text("how-to/quarantine.md")
+    assert f"{CAP_MESSAGES:,} messages or {CAP_BYTES // 2**30} GiB" in page
+    page = text("how-to/kafka-inbox.md")
+    assert f"stay {kafka.INBOX_DAYS} days in the inbox" in page
+    assert f"unpack to {batches.CAP // 2**20} MiB and {batches.MAX_RECORDS:,} records" in page
+    assert f"at most {judge.MAX_KEY:,} bytes" in page
+    assert f"more than {judge.MOST:,} of either" in page
 
 
 def test_the_number_of_parked_subjects_that_stop_a_worker_is_the_right_one() -> None:
