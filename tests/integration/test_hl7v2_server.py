@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -28,7 +30,10 @@ from epicrisis.doors.hl7v2.server import Answers, Limits, Server, tls_context
 from epicrisis.errors import SettingsError
 from epicrisis.quarantine import WAITING
 from epicrisis.settings import Settings
+from tests.acceptance.support import environment, rows
 from tests.hl7v2 import PV1, STJUDE, message
+from tests.infra import free_port
+from tests.kernel_support import wait_until
 
 SECONDS = 30.0
 """Ends a test that would never end."""
@@ -308,3 +313,73 @@ def test_messages_of_a_foreign_client_become_events_and_are_known_again(cluster:
     again = found.receive(b"", operator="stjude", clinic="stjude/main", door="hl7v2", name="HIS|STJUDE|1")
     assert again.repeated
     assert dict(again.events) == {"registration": 1, "chart": 1}
+
+
+@contextmanager
+def role(settings: Settings, operators: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """`epicrisis mllp` as a process; killed at the end, if it still runs."""
+    words = [sys.executable, "-m", "epicrisis", "mllp", "--port", str(port)]
+    process = subprocess.Popen(
+        words, env=environment(settings) | {"EPICRISIS_OPERATORS": str(operators)}, stderr=subprocess.DEVNULL
+    )
+
+    def listens() -> bool:
+        assert process.poll() is None
+        with suppress(OSError), connected(port):
+            return True
+        return False
+
+    try:
+        wait_until(listens, "the role listens", 60)
+        yield process
+    finally:
+        process.kill()
+        process.wait(SECONDS)
+
+
+@pytest.mark.servers
+def test_kill_9_in_the_middle_loses_nothing_doubles_nothing_and_every_answer_holds(
+    cluster: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "killed").mkdir()
+    manifest = 'title = "K"\ncountry = "AT"\nclinics = ["main"]\n[[mllp]]\nclinic = "main"\nfacility = "STJUDE"\n'
+    (tmp_path / "killed" / "manifest.toml").write_text(manifest, encoding="utf-8")
+    port, number = free_port(), 40
+    raws = [
+        message(control=f"k{n}", pid=f"PID|1||k{n}^^^STJUDE^MR||Huber||1960", pv1=PV1.replace("V1^", f"k{n}^"))
+        for n in range(number)
+    ]
+
+    def told(shares: Sequence[bytes], answers: dict[bytes, bytes]) -> None:
+        with suppress(OSError), MLLPClient("127.0.0.1", port) as client:
+            for raw in shares:
+                if answer := client.send_message(raw):
+                    answers[raw] = answer
+
+    def events(service: str) -> int:
+        return int(rows(cluster, service, "SELECT count(*) FROM journal.event")[0][0])
+
+    def all_told() -> dict[bytes, bytes]:
+        answers: dict[bytes, bytes] = {}
+        threads = [threading.Thread(target=told, args=(raws[first::4], answers)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        if process is not None:
+            wait_until(lambda: len(answers) >= number // 4, "some are answered")
+            process.kill()
+        for thread in threads:
+            thread.join(SECONDS)
+        return answers
+
+    before = events("registration"), events("chart")
+    with role(cluster, tmp_path, port) as process:
+        first = all_told()
+    assert number // 4 <= len(first) < number
+    with role(cluster, tmp_path, port):
+        process = None
+        second = all_told()
+    assert second.keys() == set(raws)
+    assert all(b"\rMSA|AA|" in answer for answer in second.values())
+    assert {raw: second[raw] for raw in first} == first
+    assert (events("registration"), events("chart")) == (before[0] + number, before[1] + number)
+    assert not rows(cluster, "intake", "SELECT 1 FROM inbox.busy")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
-
 from epicrisis.doors.hl7v2.convert import PLAIN, ZONED
+from epicrisis.doors.hl7v2.rules import LEVELS, As, Code, Mappings, Opens, Part, Resource, Row, Table
 from epicrisis.doors.hl7v2.source import Source, Term, condition, sources
 from epicrisis.doors.hl7v2.tables import Line, Tables, read_tables
 from epicrisis.doors.hl7v2.target import Target, target
@@ -22,125 +20,6 @@ from epicrisis.fhir.spec import types
 REQUIRED = "required"
 _WORDS = frozenset("system table authority own id text lines person phone clinic date".split())
 """What `as` may say beside the name of a data type."""
-LEVELS = ("message", "patient", "order", "item")
-
-As: TypeAlias = Literal[
-    "plain",
-    "zoned",
-    "system",
-    "table",
-    "authority",
-    "own",
-    "id",
-    "text",
-    "lines",
-    "person",
-    "phone",
-    "clinic",
-    "code",
-    "type",
-    "segment",
-]
-Write: TypeAlias = Literal["always", "new", "never"]
-
-
-class Row(Struct, frozen=True, kw_only=True):
-    """How one element is filled. ``word`` and ``argument`` are what `as` says: ``CWE 0131``, ``code 0001``."""
-
-    sources: tuple[Source, ...]
-    when: tuple[Term, ...]
-    target: Target
-    required: bool
-    how: As
-    word: str = ""
-    argument: str = ""
-    lenient: bool = False
-    """What cannot be converted is left out, with a warning."""
-
-
-class Table(Struct, frozen=True, kw_only=True, eq=False):
-    """The rows of one file. ``pure``: the same text always becomes the same, whatever the message."""
-
-    name: str
-    rows: tuple[Row, ...]
-    pure: bool = False
-
-
-class Code(Struct, frozen=True):
-    """A code of FHIR; empty: the code says nothing that FHIR has a word for."""
-
-    code: str
-    system: str = ""
-    display: str = ""
-
-
-class Part(Struct, frozen=True):
-    """A part of what an id is made of."""
-
-    sources: tuple[Source, ...]
-    optional: bool = False
-
-
-class Resource(Struct, frozen=True, kw_only=True):
-    """A segment that becomes a resource. ``ids``: what its id may be made of, the best first; none: by identifier."""
-
-    segment: str
-    type: str
-    table: Table
-    ids: tuple[tuple[Part, ...], ...]
-    when: tuple[Term, ...]
-    required: bool
-    write: Write
-    """``new``: only where nobody is known by its identifiers; ``never``: it is only referred to."""
-
-
-class Opens(Struct, frozen=True):
-    """A segment that begins a group of a level; ``again``: only where the open one has such a segment already."""
-
-    level: int
-    again: bool
-
-
-class Mappings(Struct, frozen=True, kw_only=True, dict=True, eq=False):
-    """All tables of one operator."""
-
-    kinds: Mapping[str, str]
-    groups: Mapping[str, Opens]
-    resources: Mapping[str, Mapping[str, tuple[Resource, ...]]]
-    """By kind of message, then by segment."""
-    segments: Mapping[str, Table]
-    types: Mapping[str, Table]
-    codes: Mapping[str, Mapping[str, Code]]
-    systems: Mapping[str, str]
-    authorities: Mapping[str, str]
-    clinics: Mapping[str, str]
-    charsets: Mapping[str, str]
-    zone: tzinfo | None
-
-    @cached_property
-    def memo(self) -> dict[tuple[str, str, str, int], Any]:
-        """What pure tables have made of a text before; bounded by whoever fills it."""
-        return {}
-
-    @cached_property
-    def read(self) -> Mapping[str, frozenset[str]]:
-        """Per kind of message the segments that some table reads."""
-        found: dict[str, frozenset[str]] = {}
-        for kind, by_segment in self.resources.items():
-            names = {"MSH", *by_segment}
-            for resource in (r for some in by_segment.values() for r in some):
-                names |= self._read_by(resource.table)
-            found[kind] = frozenset(names)
-        return found
-
-    def _read_by(self, table: Table) -> set[str]:
-        names: set[str] = set()
-        for row in table.rows:
-            every = [*row.sources, *(term.source for term in row.when)]
-            names |= {source.segment for source in every if source.segment}
-            if row.how == "segment":
-                names |= self._read_by(self.segments[row.word])
-        return names
 
 
 def compiled(own: Path | None = None) -> Mappings:

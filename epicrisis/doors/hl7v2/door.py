@@ -12,11 +12,12 @@ import psycopg
 
 from epicrisis import logging
 from epicrisis.doors.hl7v2.acknowledge import Header, acknowledgement, batch_of
-from epicrisis.doors.hl7v2.compiled import Mappings, compiled
+from epicrisis.doors.hl7v2.compiled import compiled
 from epicrisis.doors.hl7v2.errors import DUPLICATE_KEY, INTERNAL, UNKNOWN_KEY, Fault, NotMapped, Place
 from epicrisis.doors.hl7v2.frames import unbatched
 from epicrisis.doors.hl7v2.mapping import Mapped, mapped
 from epicrisis.doors.hl7v2.message import read
+from epicrisis.doors.hl7v2.rules import Mappings
 from epicrisis.doors.hl7v2.senders import Caller, Senders
 from epicrisis.doors.refusals import problems_of
 from epicrisis.errors import Conflict, Refused, Unreachable

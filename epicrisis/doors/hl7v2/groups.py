@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from epicrisis.doors.hl7v2.compiled import LEVELS, Opens
 from epicrisis.doors.hl7v2.message import Message, Segment
+from epicrisis.doors.hl7v2.rules import LEVELS, Opens
 
 _ITEM = LEVELS.index("item")
 _OTHER = Opens(_ITEM, False)

@@ -9,11 +9,11 @@ from urllib.parse import quote
 import msgspec
 
 from epicrisis.doors.hl7v2.apply import Applying
-from epicrisis.doors.hl7v2.compiled import Mappings, Resource
 from epicrisis.doors.hl7v2.convert import own_id
 from epicrisis.doors.hl7v2.errors import EVENT, MESSAGE_TYPE, REQUIRED, Fault, NotMapped, Place
 from epicrisis.doors.hl7v2.groups import Group, grouped
 from epicrisis.doors.hl7v2.message import Message, Segment
+from epicrisis.doors.hl7v2.rules import Mappings, Resource
 from epicrisis.doors.hl7v2.target import Making
 
 BySegment: TypeAlias = Mapping[str, tuple[Resource, ...]]

@@ -23,7 +23,7 @@ from epicrisis.doors.hl7v2.errors import INTERNAL, Fault, Place
 from epicrisis.doors.hl7v2.frames import Frames, Overrun, framed
 from epicrisis.errors import SettingsError
 
-_CHUNK = 64 * 1024
+_CHUNK = 32 * 1024
 _PAUSE = 0.02
 
 log = logging.get(__name__)
@@ -41,7 +41,7 @@ class Limits:
 
     frame: int = 1024 * 1024
     """Bytes of a frame, a batch included."""
-    held: int = 32 * 1024 * 1024
+    held: int = 16 * 1024 * 1024
     """Bytes of all frames that are incomplete or wait to be handled. Beyond it, frames that are large already wait for
     their rest; small ones, as nearly all are, come in all the same.
     """

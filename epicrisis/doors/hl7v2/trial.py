@@ -8,11 +8,11 @@ from typing import NamedTuple
 import msgspec
 
 from epicrisis.doors.hl7v2.acknowledge import Header
-from epicrisis.doors.hl7v2.compiled import Mappings
 from epicrisis.doors.hl7v2.door import Maps, checked
 from epicrisis.doors.hl7v2.errors import Fault, NotMapped
 from epicrisis.doors.hl7v2.frames import unbatched
 from epicrisis.doors.hl7v2.message import read
+from epicrisis.doors.hl7v2.rules import Mappings
 from epicrisis.operators import Operator
 
 

@@ -260,3 +260,17 @@ def test_any_segments_are_a_bundle_or_refused_with_places(event: str, segments: 
         assert made.bundle == mapped(read(raw, MAPPINGS.charsets), MAPPINGS).bundle
     assert places
     assert all(places)
+
+
+def test_what_is_remembered_of_one_sender_is_not_said_of_another_and_has_a_bound() -> None:
+    """The same text under other separators is another value."""
+    mappings = compiled()
+    for number, escape in enumerate("!$%@?<>=;:'\"{}[]"):
+        raw = message("ADT^A28", pid="PID|1||1||M^A||19700412|F|||||||de*deu^x", pv1="")
+        raw = raw.replace(b"^~\\&", f"*~{escape}&".encode() if number % 2 else b"^~\\&").replace(b"ADT^A28", b"ADT*A28")
+        raw = raw if number % 2 else raw.replace(b"ADT*A28", b"ADT^A28")
+        bundle = msgspec.json.decode(mapped(read(raw, mappings.charsets), mappings).bundle)
+        language = bundle["entry"][0]["resource"]["communication"][0]["language"]
+        expected = ("de", "deu^x") if number % 2 else ("de*deu", "x")
+        assert (language["coding"][0]["code"], language["coding"][0]["display"]) == expected
+    assert len(mappings.memo) <= 9
