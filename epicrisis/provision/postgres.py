@@ -25,6 +25,8 @@ WHOLE_TABLE = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 """How PostgreSQL reads a table whole. Who looks rows up by key never wants that; but a plan that was made while the
 table was small, and is kept, would go on doing it, and cost more with every row.
 """
+ASKED = "20s"
+"""So long a query may take that a client of a front door asks for."""
 FROZEN = "10s"
 """So long a transaction may wait for its process: less than a worker is missed by its group."""
 
@@ -98,6 +100,10 @@ def _roles(admin: psycopg.Connection[Any], settings: Settings) -> None:
                 sql.Identifier(role), sql.Literal(FROZEN)
             )
         )
+        if name == "door":
+            admin.execute(
+                sql.SQL("ALTER ROLE {} SET statement_timeout = {}").format(sql.Identifier(role), sql.Literal(ASKED))
+            )
         if name not in grants.SURVEYORS:
             for way in WHOLE_TABLE:
                 admin.execute(sql.SQL("ALTER ROLE {} SET {} = off").format(sql.Identifier(role), sql.Identifier(way)))

@@ -22,6 +22,8 @@ COMMENT ON TABLE cluster_chart IS 'Current resources of every patient, and which
 
 -- The key finds a resource by its id; this one a patient's resources (few bytes a row: the equal entries share one).
 CREATE INDEX cluster_chart_subject ON cluster_chart (subject, resource_type);
+-- And this one the directory's entries of a type, which are few.
+CREATE INDEX cluster_chart_directory ON cluster_chart (resource_type, resource_id) WHERE source = 'directory';
 
 CREATE TABLE cluster_chart_word (
     subject uuid NOT NULL,

@@ -30,7 +30,6 @@ DIRECTORY = ("Organization", "Location", "Practitioner", "PractitionerRole", "He
 """The types that belong to no patient and that everybody may read."""
 CHANGING = ("Condition", "ServiceRequest", "Encounter", "EpisodeOfCare")
 """The types that more than one service may keep: of one resource there may be several rows."""
-_AT_MOST = "SET LOCAL statement_timeout = '20s'"
 _NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 _EVER = datetime(1, 1, 2, tzinfo=UTC)
 
@@ -98,6 +97,8 @@ class Condition:
     def __init__(self) -> None:
         self._parts: list[sql.Composable] = []
         self.values: dict[str, Any] = {}
+        self.narrow = False
+        """Few rows are meant: they are all found first, and then put in order."""
 
     def add(self, text: str, value: Any = None) -> None:
         """One condition; ``{}`` in it stands for the value."""
@@ -140,7 +141,6 @@ class Chart:
         """
         try:
             with self._database.transaction(clinic=clinic) as cur:
-                cur.execute(_AT_MOST)
                 yield View(cur, self._codec, self._keys)
         except psycopg.errors.QueryCanceled:
             raise told(503, "too-costly", "this takes too long: name a patient, or ask for less") from None
@@ -172,8 +172,10 @@ class View:
                 condition.add(f"({key}, resource_id) {sign} (%({name})s, %(last_id)s)")
         order = sql.SQL(literal(f"{key} DESC, resource_id DESC" if down else f"{key}, resource_id"))
         query = sql.SQL(
-            "SELECT {row}, {key} FROM read.cluster_chart_seen WHERE {where} ORDER BY {order} LIMIT {limit}"
+            "WITH found AS {how} (SELECT * FROM read.cluster_chart_seen WHERE {where}) "
+            "SELECT {row}, {key} FROM found ORDER BY {order} LIMIT {limit}"
         ).format(
+            how=sql.SQL("MATERIALIZED" if condition.narrow else "NOT MATERIALIZED"),
             row=_ROW,
             key=sql.SQL(literal(key)),
             where=condition.sql(),

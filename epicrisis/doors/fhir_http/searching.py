@@ -98,6 +98,7 @@ class Searches:
         condition = Condition()
         condition.add("resource_type = {}", kind)
         condition.add("NOT retracted")
+        condition.narrow = bool(search.patients or search.ids or search.words)
         subjects: set[UUID] | None = None
         for wanted in search.patients:
             these = {subject for one in wanted for subject in self._patients(seen, one)}
