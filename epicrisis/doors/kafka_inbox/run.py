@@ -241,27 +241,37 @@ class Inboxes:
 
     def _answer_all(self) -> None:
         try:
-            judges: list[Judge] = []
-            while (taken := self._queues.take()) is not None:
+            judge = self._judge()
+            while judge is not None and (taken := self._queues.take()) is not None:
                 place, record = taken
                 answered, rest = False, 0.0
                 try:
-                    answered, rest = self._answer(judges, place, record)
+                    answered, rest = self._answer(judge, place, record)
                 finally:
                     self._queues.give(place, record, answered, rest)
         except BaseException as error:
             self._errors.append(error)
             self._stop.set()
 
-    def _answer(self, judges: list[Judge], place: Place, record: Any) -> tuple[bool, float]:
-        """Whether a record was answered; if not, after how many seconds to try again. ``judges``: this thread's own."""
+    def _judge(self) -> Judge | None:
+        """This thread's own, made once the database answers; None where the process is stopped before."""
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                return self._make_judge()
+            except LATER as error:
+                failures += 1
+                log.warning("inbox waits", error=type(error).__name__, attempt=failures)
+                self._stop.wait(min(BACK_OFF_SECONDS, 0.1 * 2 ** min(failures, 6)))
+        return None
+
+    def _answer(self, judge: Judge, place: Place, record: Any) -> tuple[bool, float]:
+        """Whether a record was answered; if not, after how many seconds to try again."""
         operator = self._operators.get(place.operator)
         if operator is None:  # its manifest has just gone
             return False, LOOK_SECONDS
         try:
-            if not judges:
-                judges.append(self._make_judge())
-            answer, taken_in = self._judged(judges[0], place, record, operator)
+            answer, taken_in = self._judged(judge, place, record, operator)
             self._send(place, answer)
             self._places.done(place, record.offset + 1)
         except (*LATER, KafkaError) as error:

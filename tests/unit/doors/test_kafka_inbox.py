@@ -23,7 +23,7 @@ from epicrisis.doors.kafka_inbox.judge import Judge, Place
 from epicrisis.doors.kafka_inbox.memory import MemoryPlaces
 from epicrisis.doors.kafka_inbox.queues import FULL_RECORDS, Queues
 from epicrisis.doors.kafka_inbox.run import Broker, Inboxes
-from epicrisis.errors import TooManyConflicts
+from epicrisis.errors import SettingsError, TooManyConflicts, Unreachable
 from epicrisis.found import services
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
@@ -412,3 +412,25 @@ def test_the_same_bytes_again_are_another_message_that_changes_nothing(house: Ho
 
 def test_a_topic_made_anew_has_other_names(house: House) -> None:
     assert place().name(0) != place()._replace(topic_id=uuid4()).name(0)
+
+
+def test_a_process_that_starts_while_the_database_is_away_waits_for_it(house: House, tmp_path: Path) -> None:
+    away: list[Exception] = [Unreachable(), psycopg.OperationalError(), Unreachable()]
+
+    def judge() -> Judge:
+        if away:
+            raise away.pop()
+        return house.judge()
+
+    house.put(bundle(patient()))
+    run_until(process(house, tmp_path, judge), lambda: house.replies)
+    assert house.replies[0][3]["ce_type"] == b"epicrisis.inbox.accepted"
+
+
+def test_what_no_waiting_mends_ends_the_process(house: House, tmp_path: Path) -> None:
+    def judge() -> Judge:
+        raise SettingsError("the wrapping key is another one")
+
+    made = process(house, tmp_path, judge)
+    with pytest.raises(SettingsError, match="another one"):
+        made.run()
