@@ -13,20 +13,41 @@ from epicrisis import logging
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import CORPUS, TARGETS
 
+HTTP = "http"
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", choices=[[], *TARGETS], default=[])
+    parser.add_argument("targets", nargs="*", choices=[[], *TARGETS, HTTP], default=[])
     parser.add_argument("--seconds", type=float, default=60, help="in all")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     given = parser.parse_args()
     logging.configure("fuzz", strict=True, level=50)
-    names = given.targets or list(TARGETS)
+    names = given.targets or [*TARGETS, HTTP]
     print(f"seed {given.seed}; {given.seconds / len(names):.0f} s each")
     return max(_fuzz(name, given.seconds / len(names), Random(f"{given.seed} {name}")) for name in names)
 
 
+def _http(seconds: float, random: Random) -> int:
+    """The writing half of the door, on doubles; the whole of a running one: docs/explanation/gate.md."""
+    from tests.fuzz.http import fuzz
+    from tests.unit.doors.support import House
+
+    rounds, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            fuzz(House().client.app, "Bearer charite", 20, seed=random.randrange(2**32))
+        except Exception:
+            traceback.print_exc()
+            return 1
+        rounds += 1
+    print(f"{HTTP}: {rounds} rounds of 20 requests to each operation, nothing found")
+    return 0
+
+
 def _fuzz(name: str, seconds: float, random: Random) -> int:
+    if name == HTTP:
+        return _http(seconds, random)
     target, count, failures = TARGETS[name], 0, set[str]()
     seeds, end = target.seeds(), time.monotonic() + seconds
     while time.monotonic() < end:

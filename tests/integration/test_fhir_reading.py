@@ -20,9 +20,11 @@ from epicrisis.doors.fhir_http.assembled import reading
 from epicrisis.doors.fhir_http.caller import Caller, scopes
 from epicrisis.doors.fhir_http.capability import TYPE, Capability
 from epicrisis.doors.fhir_http.limits import Allowance, Room
+from epicrisis.doors.fhir_http.openapi import OpenApi
 from epicrisis.doors.fhir_http.query import accepted
 from epicrisis.doors.fhir_http.written import Written
 from epicrisis.settings import Settings
+from tests.fuzz.http import fuzz
 from tests.kernel_support import Pipeline, bundle, condition, observation, own_namespace, patient
 
 pytestmark = pytest.mark.servers
@@ -78,6 +80,7 @@ class Site:
         self.written = Written()
         self.interactions: list[Interaction] = reading(cluster, self.written)
         self.interactions += Capability(self.interactions).interactions()
+        self.interactions += OpenApi(self.interactions).interactions()
         self.app = Door(
             base=BASE, interactions=self.interactions, who=self._who, room=Room(Allowance(client=64, all=64))
         ).app()
@@ -480,3 +483,7 @@ def test_no_address_makes_the_server_fail(site: Site, path: str, pieces: list[st
     answer = site.ask(f"{path}?{''.join(pieces)}")
     assert answer.status_code < 500, answer.text
     assert answer.json()["resourceType"] in ("Bundle", "OperationOutcome", "Patient")
+
+
+def test_a_short_fuzz_of_reading_finds_no_500_and_every_error_is_an_operation_outcome(site: Site) -> None:
+    assert fuzz(site.app, "Bearer here", 2) == len(site.interactions) - 1

@@ -16,6 +16,7 @@ from epicrisis.doors.fhir_http.chart import Chart
 from epicrisis.doors.fhir_http.current import Current
 from epicrisis.doors.fhir_http.messages import Messages
 from epicrisis.doors.fhir_http.names import Names
+from epicrisis.doors.fhir_http.openapi import OpenApi
 from epicrisis.doors.fhir_http.pages import Pages
 from epicrisis.doors.fhir_http.reading import Reader, Resources
 from epicrisis.doors.fhir_http.searching import Searches
@@ -61,6 +62,7 @@ def application(
     for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
         interactions += part.interactions()
     interactions += Capability(interactions).interactions()
+    interactions += OpenApi(interactions).interactions()
     return door.app()
 
 

@@ -16,6 +16,7 @@ from epicrisis.doors.fhir_http.app import Door, Interaction
 from epicrisis.doors.fhir_http.caller import Caller, scopes
 from epicrisis.doors.fhir_http.current import Current
 from epicrisis.doors.fhir_http.messages import Messages
+from epicrisis.doors.fhir_http.openapi import OpenApi
 from epicrisis.doors.fhir_http.taking import Taking
 from epicrisis.doors.fhir_http.transactions import Transactions
 from epicrisis.doors.fhir_http.writing import Writing
@@ -50,6 +51,8 @@ class House:
         door = Door(base=BASE, interactions=interactions, who=self.who)
         for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
             interactions += part.interactions()
+        interactions += OpenApi(interactions).interactions()
+        self.interactions = interactions
         self.client = TestClient(door.app(), raise_server_exceptions=False)
 
     def intake(self) -> Intake:
