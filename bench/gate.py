@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
+from bench.adversarial import inputs
 from bench.bundles import FOLDERS, bundles
 from bench.row import Row, named, versus
+from epicrisis.errors import Malformed
 from epicrisis.fhir.gate import Gate
 from epicrisis.fhir.references import references, splice
 from epicrisis.fhir.splice import with_id, with_meta
@@ -21,6 +25,7 @@ from epicrisis.fhir.splice import with_id, with_meta
 RESOURCES = 8_000
 EVERY = 8  # fhir.resources takes each eighth
 TURNS = 3
+TIMES = 15.0
 
 
 def run(short: bool = False) -> Iterator[Row]:
@@ -37,7 +42,8 @@ def run(short: bool = False) -> Iterator[Row]:
         ]
         ours, theirs = min(o for o, _ in pairs), min(t for _, t in pairs)
         note = f"{len(stream)} resources, {sum(map(len, stream)) / len(stream):,.0f} bytes each; processor time"
-        yield versus(f"gate, {name}", ours, "µs/resource", peer, theirs, note=note)
+        yield versus(f"gate, {name}", ours, "µs/resource", peer, theirs, times_goal=TIMES, note=note)
+    yield from _refusals()
     steps: dict[str, Callable[[bytes], object]] = {
         "parse alone": msgspec.json.decode,
         "find references": references,
@@ -46,6 +52,28 @@ def run(short: bool = False) -> Iterator[Row]:
     }
     for name, step in steps.items():
         yield {"row": name, "value": _microseconds(step, compact), "unit": "µs/resource", "note": "compact"}
+
+
+def _refusals() -> Iterator[Row]:
+    """How long a megabyte of what is made to be costly takes until it is refused, and what it takes of memory."""
+    gate, times, memory = Gate(), [], 0.0
+    for _, raw in inputs(1_000_000):
+        best = min(_refused(gate, raw) for _ in range(TURNS))
+        times.append(best * 1e3)
+        tracemalloc.start()
+        _refused(gate, raw)
+        memory = max(memory, tracemalloc.get_traced_memory()[1] / len(raw))
+        tracemalloc.stop()
+    note = f"{len(times)} kinds of costly input; slowest {max(times):.1f} ms; at most {memory:.0f} times its bytes"
+    p99 = sorted(times)[min(len(times) - 1, len(times) * 99 // 100)]
+    yield {"row": "refusing a megabyte, p99", "value": p99, "unit": "ms", "goal": -50, "note": note}
+
+
+def _refused(gate: Gate, raw: bytes) -> float:
+    start = time.process_time()
+    with suppress(Malformed):
+        gate.check(raw)
+    return time.process_time() - start
 
 
 def _microseconds(work: Callable[[bytes], object], items: Sequence[bytes]) -> float:
