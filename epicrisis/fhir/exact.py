@@ -12,12 +12,13 @@ from .rules import Fault
 control = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]").search
 
 # written as an escape, behind no backslash that is itself escaped; bare ones no decoder lets through
+_maybe_control = re.compile(rb"\\u00[01]").search
 _control_escape = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:0[0-8bBcCeEfF]|1[0-9a-fA-F])").search
 
 
 def check(raw: bytes) -> None:
     """Raise `Fault`, without a place, for the first rule that the text breaks."""
-    if _control_escape(raw):
+    if _maybe_control(raw) and _control_escape(raw):
         raise Fault("control")
     json.loads(raw, object_pairs_hook=_object)
 

@@ -209,10 +209,10 @@ class Gate:
         if parameters is UNSET:
             return
         for index, parameter in enumerate(parameters):
-            here = f"{path}[{index}]"
             if parameter.resource is not UNSET:
-                self._inner(bytes(parameter.resource), here + ".resource", level + 1, "resource")
-            self._parameters(parameter.part, level, here + ".part")
+                self._inner(bytes(parameter.resource), f"{path}[{index}].resource", level + 1, "resource")
+            if parameter.part is not UNSET:
+                self._parameters(parameter.part, level, f"{path}[{index}].part")
 
     def _bundle(self, raw: bytes, level: int) -> tuple[Any, list[Entry]]:
         """Parse the Bundle with its resources as raw slices, then judge the skeleton and each slice on its own."""
