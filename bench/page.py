@@ -14,6 +14,7 @@ TITLES = {
     "rebuild": "Rebuilding real read models",
     "store": "The event store",
     "fhir": "FHIR in and out",
+    "writing": "Writing over HTTP",
     "reading": "Reading over HTTP",
     "mllp": "HL7 v2 over MLLP",
     "client": "The Kafka client",

@@ -43,6 +43,12 @@ ROWS = {
         for what in ("$everything?_count=1000", "Observation by patient and code", "one Patient")
         for share in ("p50", "p99")
     },
+    "writing": {
+        "Bundles over HTTP",
+        "Bundles over HTTP, as it is",
+        "processor time per resource",
+        "a Bundle over HTTP, p99",
+    },
     "mllp": {"ADT acknowledged", "processor time per ADT", "memory under a flood"},
     "client": {"produce", "consume"},
     "gate": {"gate, as sent", "gate, compact", "parse alone", "find references"},

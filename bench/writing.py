@@ -1,0 +1,67 @@
+"""Writing over HTTP: transaction Bundles of Synthea, four clients, the whole gate; until the answer is there.
+
+The server is what clinics meet: `epicrisis serve` with two processes, tokens, gate, references, deciders, journals
+(fsync on), relay and workers are not running. A client sends its next Bundle when the one before is answered. HAPI FHIR
+8.8 took 980 resources/s at its best, with validation off, measured earlier.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from bench.bundles import Sent, bundles
+from bench.door import door
+from bench.mllp import cpu_seconds
+from bench.row import Row, versus
+from bench.stage import Watch, stage
+
+RESOURCES, CLIENTS, WORKERS = 24_000, 4, 2
+CITED, CITED_RATE = "HAPI FHIR 8.8 (its best, measured earlier, not in this run)", 980.0
+TIMES_GOAL, GOAL = 5.0, 6_000
+FHIR = {"Content-Type": "application/fhir+json"}
+
+
+def run(short: bool = False) -> Iterator[Row]:
+    """Rows: resources/s acknowledged, beside HAPI's and as it is; the server's processor time for one; p99 a Bundle."""
+    some = list(bundles(600 if short else RESOURCES, "general"))
+    with stage(kafka=False, own=False) as settings, door(settings, "--workers", str(WORKERS)) as (client, role):
+        warm, some = some[: len(some) // 8], some[len(some) // 8 :]
+        send(client, warm, anew=True)  # what is made at the first request is there now, in each process
+        before, watch = sum(cpu_seconds(role.pid)), Watch()
+        took = send(client, some, anew=False)
+        seconds, busy = watch()
+        processor = sum(cpu_seconds(role.pid)) - before
+    resources = sum(sent.entries for sent in some)
+    rate = resources / seconds
+    note = (
+        f"{len(some)} Bundles, {resources:,} resources, {CLIENTS} clients, {WORKERS} processes, machine {busy:.0%} busy"
+    )
+    yield versus("Bundles over HTTP", rate, "resources/s", CITED, CITED_RATE, times_goal=TIMES_GOAL, note=note)
+    yield {"row": "Bundles over HTTP, as it is", "value": rate, "unit": "resources/s", "goal": GOAL, "note": note}
+    note = "of the server's processes; PostgreSQL's is apart"
+    yield {"row": "processor time per resource", "value": processor / resources * 1e6, "unit": "µs", "note": note}
+    p99 = statistics.quantiles(took, n=100)[98] * 1000
+    note = f"p50 {statistics.median(took) * 1000:.0f} ms; a Bundle has {resources / len(some):.0f} resources on average"
+    yield {"row": "a Bundle over HTTP, p99", "value": p99, "unit": "ms", "note": note}
+
+
+def send(client: httpx.Client, some: Sequence[Sent], *, anew: bool) -> list[float]:
+    """How long each Bundle took, in seconds. ``anew``: each over a connection of its own."""
+
+    def share(number: int) -> list[float]:
+        took = []
+        with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=120) as own:
+            for sent in some[number::CLIENTS]:
+                began = time.perf_counter()
+                headers = FHIR | ({"Connection": "close"} if anew else {})
+                own.post("/", content=sent.raw, headers=headers).raise_for_status()
+                took.append(time.perf_counter() - began)
+        return took
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        return [one for took in clients.map(share, range(CLIENTS)) for one in took]
