@@ -18,6 +18,7 @@ PARKED = Counter("epicrisis_parked_subjects", "How often a subject was parked or
 SET_ASIDE = Counter("epicrisis_records_set_aside", "Records that belong to no subject", ["reason"])
 QUARANTINED = Counter("epicrisis_quarantined_messages", "Messages refused and kept", ["operator", "door"])
 ANSWERED = Counter("epicrisis_inbox_messages", "Messages of Kafka inboxes that were answered", ["operator", "outcome"])
+ACKNOWLEDGED = Counter("epicrisis_hl7v2_messages", "HL7 v2 messages that were answered", ["operator", "code"])
 LAST_CHECKPOINT = Gauge("epicrisis_last_checkpoint_timestamp_seconds", "When the last one was", ["state"])
 WITNESSES = Gauge("epicrisis_witnesses_missing", "Witnesses that did not cosign the last checkpoint", ["why"])
 LAST_BATCH = Gauge("epicrisis_last_batch_timestamp_seconds", "When the last batch was committed", ["of"])
@@ -56,6 +57,11 @@ def answered(operator: str, taken_in: bool) -> None:
 def quarantined(operator: str, door: str) -> None:
     """A door's refused message was kept."""
     QUARANTINED.labels(operator, door).inc()
+
+
+def acknowledged(operator: str, code: str) -> None:
+    """An HL7 v2 message was answered: AA, AE or AR; the operator of an unknown sender is empty."""
+    ACKNOWLEDGED.labels(operator, code).inc()
 
 
 def listen(host: str, port: int) -> int:

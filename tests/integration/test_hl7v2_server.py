@@ -211,6 +211,22 @@ def test_a_broken_line_in_the_middle_of_a_message_is_no_ones_trouble(echo: int) 
         assert received(line) == framed(b"fine")
 
 
+def test_a_door_that_cannot_be_made_or_breaks_is_answered_and_the_connection_stays() -> None:
+    broken = [True]
+
+    def door() -> Answers:
+        if broken:
+            raise RuntimeError("no database")
+        return Echo()
+
+    with serving(door, LIMITS) as port, connected(port) as line:
+        line.sendall(framed(message(control="9")))
+        assert b"\rMSA|AR|9\r" in received(line)
+        broken.clear()
+        line.sendall(framed(b"better"))
+        assert received(line) == framed(b"better")
+
+
 # TLS
 
 

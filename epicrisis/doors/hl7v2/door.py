@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from epicrisis import logging
+from epicrisis import logging, metrics
 from epicrisis.doors.hl7v2.acknowledge import Header, acknowledgement, batch_of
 from epicrisis.doors.hl7v2.compiled import compiled
 from epicrisis.doors.hl7v2.errors import DUPLICATE_KEY, INTERNAL, UNKNOWN_KEY, Fault, NotMapped, Place
@@ -171,12 +171,14 @@ class Door:
             later = isinstance(problem, Conflict | Unreachable | psycopg.OperationalError)
             (log.warning if later else log.error)("message not taken in", door=DOOR, error=problem)
             text = "not now: send it again" if later else "a defect: the message was not taken in"
+            metrics.acknowledged("", "AR")
             return acknowledgement(header, "AR", at, [Fault(code=INTERNAL, place=Place(), text=text)])
 
     def _judged(self, raw: bytes, header: Header, at: str, certificate: str) -> bytes:
         caller = self._senders.find(header.text(3), header.text(4), certificate)
         if caller is None:
             log.warning("message of an unknown sender", door=DOOR)
+            metrics.acknowledged("", "AR")
             fault = Fault(code=UNKNOWN_KEY, place=Place("MSH", 1, 3), text="no operator here has such a sender")
             return acknowledgement(header, "AR", at, [fault])
         try:
@@ -187,10 +189,12 @@ class Door:
             log.warning("message with the name of another", operator=caller.operator, door=DOOR)
             text = "this control id was used before, for another message"
             self._keep(raw, header, caller, [Fault(code=DUPLICATE_KEY, place=Place("MSH", 1, 10), text=text)])
+        metrics.acknowledged(caller.operator, "AA")
         first = taken.receipt.mark.partition("|")[0]
         return acknowledgement(header, "AA", first or at)
 
     def _refused(self, raw: bytes, header: Header, caller: Caller, faults: Sequence[Fault], at: str) -> bytes:
+        metrics.acknowledged(caller.operator, "AE")
         return acknowledgement(header, "AE", at, [*faults[:_MOST_FAULTS], *self._keep(raw, header, caller, faults)])
 
     def _keep(self, raw: bytes, header: Header, caller: Caller, faults: Sequence[Fault]) -> list[Fault]:

@@ -11,7 +11,7 @@ import threading
 import time
 
 from epicrisis import logging
-from epicrisis.assembly import intake, quarantine, seldom_collect
+from epicrisis.assembly import intakes, quarantine, seldom_collect
 from epicrisis.doors.hl7v2.door import Door, Maps
 from epicrisis.doors.hl7v2.senders import Senders
 from epicrisis.doors.hl7v2.server import Limits, Server, tls_context
@@ -36,11 +36,10 @@ def run(settings: Settings, *, host: str, port: int, shared: bool = False) -> No
         maps.of(name)  # a wrong line is told at the start, not by a message
     kept = quarantine(settings)
     senders = Senders(operators)
-    lock = threading.Lock()
+    intake = intakes(settings)
 
     def door() -> Door:
-        with lock:
-            return Door(senders, maps, intake(settings), kept)
+        return Door(senders, maps, intake(), kept)
 
     limits = Limits(
         frame=settings.mllp_frame_bytes,

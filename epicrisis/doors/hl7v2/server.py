@@ -163,10 +163,15 @@ class Server:
             await writer.drain()
 
     def _answer(self, content: bytes, certificate: str) -> bytes:
-        door: Answers | None = getattr(self._doors, "door", None)
-        if door is None:
-            door = self._doors.door = self._door()
-        return door.answer(content, certificate)
+        try:
+            door: Answers | None = getattr(self._doors, "door", None)
+            if door is None:
+                door = self._doors.door = self._door()
+            return door.answer(content, certificate)
+        except Exception as problem:  # one message must not end the connection of others
+            log.error("message not answered", door=DOOR, error=problem)
+            fault = Fault(code=INTERNAL, place=Place(), text="not now: send it again")
+            return acknowledgement(Header.of(content), "AR", "", [fault])
 
 
 async def _to_the_end(future: asyncio.Future[bytes]) -> bytes:
