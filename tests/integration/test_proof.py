@@ -55,15 +55,18 @@ def cluster(servers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 
 
 class Filled:
-    """Three patients of the first partition in the ledger, two checkpoints over them."""
+    """Four patients of the first partition in the ledger, two checkpoints over them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.log = MemoryLog(assembly.key_store(settings, "intake"))
         self.patients: list[UUID] = [subject_in(0), subject_in(16), subject_in(32)]
+        self.erased = subject_in(48)
         self.desk = Desk(settings, self.log, [LedgerFollower()])
         for n in range(12):
             self.log.add(self.patients[n % 3], note(f"n{n}"))
+            if n % 3 == 0:
+                self.log.add(self.erased, note(f"e{n}"))
             if n == 6:
                 self.desk.follow(5)
                 self.publish()
@@ -129,7 +132,7 @@ def test_only_what_the_newest_and_the_trusted_checkpoint_need_is_kept(filled: Fi
     }
     with psycopg.connect(filled.settings.dsn_for("cluster", "auditor")) as connection:
         found = {name: connection.execute(query).fetchone() for name, query in queries.items()}
-    assert found == {"buckets": (3,), "shelves": (0,), "notes": (0,)}
+    assert found == {"buckets": (4,), "shelves": (0,), "notes": (0,)}
 
 
 def test_the_commands(filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +176,7 @@ def test_an_attacker_with_all_rights_on_the_database_is_found(filled: Filled) ->
                 _restored(connection, kept)
     for change in (
         "UPDATE proof.tile SET hashes = '\\x00' || substr(hashes, 2)",
-        "UPDATE proof.head SET entry = replace(entry, 'subjects 3', 'subjects 4')",
+        "UPDATE proof.head SET entry = replace(entry, 'subjects 4', 'subjects 5')",
         "UPDATE proof.shelf SET hashes = '\\x00' || substr(hashes, 2)",
     ):
         with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
@@ -226,7 +229,7 @@ def test_a_checkpoint_role_runs_until_it_is_stopped_and_waits_for_a_database(fil
 
 
 def test_an_erased_patient_is_still_proved(filled: Filled) -> None:
-    patient = filled.patients[1]
+    patient = filled.erased
     with psycopg.connect(filled.settings.admin_dsn(filled.settings.database("keys"))) as connection:
         connection.execute("DELETE FROM keys.data_key WHERE subject = %s", (patient,))
     raw, _ = assembly.export_of(filled.settings, patient)
