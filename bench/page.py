@@ -23,6 +23,7 @@ TITLES = {
     "freshness": "Freshness under load",
     "growth": "As the data grow",
     "gate": "The gate",
+    "proof": "The proof",
 }
 INTRO = """# The scoreboard
 

@@ -32,4 +32,13 @@ def entries_in(raw: bytes) -> list[tuple[UUID, int, bytes]]:
     ]
 
 
-__all__ = ["ENTRY", "entries_in", "entry_of", "first_link", "next_link"]
+def heads_in(raw: bytes) -> dict[UUID, tuple[int, bytes]]:
+    """The last number and link of each subject in these entries."""
+    last = {raw[at : at + 16]: at for at in range(0, len(raw), ENTRY)}
+    return {
+        UUID(bytes=subject): (int.from_bytes(raw[at + 16 : at + 24], "big"), raw[at + 24 : at + ENTRY])
+        for subject, at in last.items()
+    }
+
+
+__all__ = ["ENTRY", "entries_in", "entry_of", "first_link", "heads_in", "next_link"]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from epicrisis.audit import subjects
-from epicrisis.audit.chain import ENTRY, entries_in
+from epicrisis.audit.chain import ENTRY, heads_in
 from epicrisis.audit.records import HEADS, Records, RecordStore
 from epicrisis.audit.signing import Signer
 from epicrisis.audit.tiles import Tree, grown
@@ -148,8 +148,7 @@ class Checkpoints:
                 first += len(raw) // ENTRY
             leaves = [leaf_hash(new[n : n + ENTRY]) for n in range(0, len(new), ENTRY)]
             self._grow(at, partition, size, leaves)
-            for subject, n, link in entries_in(new):
-                heads[subject] = n, link
+            heads |= heads_in(new)
             now = Checkpoint(self.origin(partition), first, _tree(at, partition).root(first) if new else root)
             _must_follow(Checkpoint(now.origin, size, root), _tree(at, partition), first)
             trees.append((now.size, now.root))

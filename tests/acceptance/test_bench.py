@@ -51,6 +51,12 @@ ROWS = {
     },
     "mllp": {"ADT acknowledged", "processor time per ADT", "memory under a flood"},
     "client": {"produce", "consume"},
+    "proof": {
+        "chain and tree, one core",
+        "what entries cost the worker",
+        "a checkpoint a minute",
+        "export and verify, 50 events",
+    },
     "gate": {"gate, as sent", "gate, compact", "parse alone", "find references"},
     "fhir": {
         "Bundles in, until acknowledged",
