@@ -26,7 +26,9 @@ from bench.row import Row, met, printed
 from bench.stage import common_stage
 from epicrisis.cli.output import emit
 
-ORDER = tuple("projection rebuild store spine freshness growth writing reading mllp fhir codec gate proof client".split())
+ORDER = tuple(
+    "projection rebuild store spine freshness growth writing reading mllp fhir codec gate proof client".split()
+)
 """Every benchmark; `client` last, because in a short run it writes into the log that others share."""
 SECONDS = 180
 """So long a benchmark may take that says nothing else (``AT_MOST``)."""
