@@ -32,11 +32,14 @@ from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
+"""Where a process may listen and nobody can call."""
 
 
 def base_of(settings: Settings, host: str, port: int) -> str:
     """The address that clients know: the setting's, else where this process listens."""
-    return (settings.http_url or f"http://{host}:{port}{PREFIX}").rstrip("/")
+    name = _LOOPBACK[0] if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
+    return (settings.http_url or f"http://{name}:{port}{PREFIX}").rstrip("/")
 
 
 def application(

@@ -14,12 +14,14 @@ from starlette.testclient import TestClient
 
 from epicrisis.doors.fhir_http.answers import Answer
 from epicrisis.doors.fhir_http.app import Call, Door, Interaction
+from epicrisis.doors.fhir_http.assembled import base_of
 from epicrisis.doors.fhir_http.assertions import MemoryAssertions
 from epicrisis.doors.fhir_http.caller import Caller, scopes
 from epicrisis.doors.fhir_http.client import assertion, form
 from epicrisis.doors.fhir_http.tokens import ENDPOINT, Registered, Tokens, registered
 from epicrisis.errors import SettingsError
 from epicrisis.operators import read_operators
+from epicrisis.settings import Settings
 
 BASE = "http://here/fhir"
 KEY = ECKey.generate_key("P-384", {"alg": "ES384", "use": "sig"}, auto_kid=True)
@@ -91,6 +93,23 @@ def test_the_configuration_names_the_token_endpoint(house: House) -> None:
     said = house.client.get("/fhir/.well-known/smart-configuration").json()
     assert said["token_endpoint"] == BASE + ENDPOINT
     assert said["token_endpoint_auth_signing_alg_values_supported"] == ["ES384", "RS384"]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080/fhir"),
+        ("0.0.0.0", "http://127.0.0.1:8080/fhir"),
+        ("::1", "http://[::1]:8080/fhir"),
+        ("fhir.example", "http://fhir.example:8080/fhir"),
+    ],
+)
+def test_the_address_is_where_it_listens_unless_a_setting_says_otherwise(
+    tmp_path: Path, host: str, expected: str
+) -> None:
+    assert base_of(Settings(state=tmp_path), host, 8080) == expected
+    public = Settings(state=tmp_path, http_url="https://fhir.example.org/r4/")
+    assert base_of(public, host, 8080) == "https://fhir.example.org/r4"
 
 
 NOW = datetime.now(UTC).timestamp()
