@@ -62,6 +62,7 @@ def examine() -> Iterator[Finding]:
     yield careful("postgres", lambda: postgres(settings))
     yield from databases(settings)
     yield topic
+    yield careful("operators", lambda: operators(settings))
 
 
 def careful(part: str, look: Callable[[], Finding]) -> Finding:
@@ -188,6 +189,28 @@ def event_topic(settings: Settings) -> Finding:
     right = count == settings.partitions
     do = "" if right else f"it has {count} partitions: set EPICRISIS_PARTITIONS={count}"
     return Finding(part="topic", ok=right, version=f"{count} partitions", where=name, do=do)
+
+
+def operators(settings: Settings) -> Finding:
+    """Whether the manifests can be read, and the topics of the Kafka inboxes that they name are there."""
+    from kafka import KafkaAdminClient
+
+    from epicrisis.operators import read_operators
+
+    known = read_operators(settings.operators_folder)
+    found = {"version": f"{len(known)} manifests", "where": str(settings.operators_folder)}
+    names = [name for name, one in known.items() if one.inbox is not None]
+    user = "inbox" if knows(partial(settings.kafka, "inbox")) else kafka_user(settings)
+    if not names or user not in ("inbox", "admin"):
+        return Finding(part="operators", ok=True, **found)
+    admin = KafkaAdminClient(**settings.kafka(user), request_timeout_ms=10_000, bootstrap_timeout_ms=10_000)
+    try:
+        wanted = {topic(name): name for name in names for topic in (settings.inbox, settings.replies)}
+        lost = {wanted[topic["name"]] for topic in admin.describe_topics(list(wanted)) if topic.get("error_code")}
+    finally:
+        admin.close()
+    do = f"no inbox in Kafka yet for {', '.join(sorted(lost))}: {PROVISION}" if lost else ""
+    return Finding(part="operators", ok=not lost, **found, do=do)
 
 
 def postgres(settings: Settings) -> Finding:

@@ -20,6 +20,7 @@ from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
 from epicrisis.assembly import codec, quarantine
+from epicrisis.cli.doctor import operators
 from epicrisis.cli.operators import operator as commands
 from epicrisis.doors.kafka_inbox.assembled import inboxes
 from epicrisis.doors.kafka_inbox.batches import CAP
@@ -416,6 +417,13 @@ def test_what_the_command_prints_connects_the_operators_own_client(
     )
     with pytest.raises(SettingsError, match=r"no manifest gives nobody an \[inbox\]"):
         raise CliRunner().invoke(commands, ["kafka", "nobody"]).exception or AssertionError
+
+
+def test_the_doctor_finds_an_inbox_that_was_not_provisioned(cluster: Settings) -> None:
+    assert operators(cluster).ok
+    missing = operators(only(cluster, HERE, "new"))
+    assert (missing.ok, missing.version) == (False, "2 manifests")
+    assert missing.do.startswith("no inbox in Kafka yet for new: ")
 
 
 def test_provisioning_again_changes_nothing_but_what_the_manifests_add(cluster: Settings) -> None:
