@@ -120,9 +120,10 @@ def _extension_of(value: _Choice, full: bool) -> Check:
     start, stop = value.start, value.stop
 
     def check(made: Any) -> None:
-        _extension(made, stop - start - astuple(made)[start:stop].count(UNSET))
+        given = stop - start - astuple(made)[start:stop].count(UNSET)
+        _extension(made, value.given(made) if full and given > 1 else given)
 
-    return (lambda made: _extension(made, value.given(made))) if full else check
+    return check
 
 
 def _has(made: Any, name: str) -> bool:
