@@ -200,8 +200,9 @@ def test_killed_anywhere_it_goes_on_where_it_was(running: Settings) -> None:
     killed_in(running, view, lambda: states(running, ONE).get(new) == "ready")
     killed_in(running, view, lambda: waits_for_lock(running))
     assert live(running, ONE) == old
-    (row,) = rebuilt(running, ONE)
+    row, words = rebuilt(running, ONE)
     assert (row["generation"], row["state"], row["changed"]) == (new, "live", 0)
+    assert (words["generation"], words["state"], words["changed"]) == (new, "live", 0)
     caught_up(running)
     assert digests(running, new) == digests(running, old)
 
@@ -226,8 +227,8 @@ def test_a_killed_process_of_it_is_said_and_mended(running: Settings) -> None:
         process.kill()
     if process.returncode:  # unless it was done before
         assert "one of the processes was killed: rebuild again" in said
-    (row,) = rebuilt(running, ONE)
-    assert (row["state"], row["changed"]) == ("live", 0)
+    row, words = rebuilt(running, ONE)
+    assert (row["state"], row["changed"]) == (words["state"], words["changed"]) == ("live", 0)
 
 
 def filler_of(parent: int) -> int | None:
@@ -257,15 +258,16 @@ def lowest(schema: str, column: str) -> str:
 def test_a_wrong_live_model_is_shown_and_replaced_only_when_told_so(running: Settings) -> None:
     old = live(running, ONE)
     change(running, f"UPDATE {old}.{ONE} SET status = 'forged' WHERE resource_id = {lowest(old, 'resource_id')}")
-    (row,) = rebuilt(running, ONE, code=1)
+    row, words = rebuilt(running, ONE, code=1)
     assert row["state"] == "ready"
     assert 1 <= row["changed"] <= 2
+    assert words["changed"] == 0
     assert live(running, ONE) == old
     said = run(running, "rebuild", ONE)
     assert said.returncode == 1
     assert "--accept-difference" in said.stderr
-    (row,) = rebuilt(running, ONE, "--accept-difference")
-    assert row["state"] == "live"
+    row, words = rebuilt(running, ONE, "--accept-difference")
+    assert row["state"] == words["state"] == "live"
     assert not rows(running, "cluster", f"SELECT 1 FROM read.{ONE} WHERE status = 'forged'")
     assert run(running, "rebuild", ONE, "--rollback").returncode == 0
     assert live(running, ONE) == old
@@ -306,8 +308,9 @@ def test_another_version_is_built_beside_the_one_that_is_read(running: Settings,
     assert live(running, ONE) == old
     before = digests(running, old)
     assert rows(running, "cluster", f"SELECT count(*) FROM read.{ONE}")[0][0] > 0
-    (row,) = rebuilt(running, ONE)
+    row, words = rebuilt(running, ONE)
     assert (row["state"], row["rows_before"]) == ("live", "another version")
+    assert words["rows_before"] == "another version"
     new = live(running, ONE)
     assert digests(running, new) == before
     caught_up(running)
