@@ -14,7 +14,7 @@ from epicrisis.cli.output import Format, FormatOption, counted, emit, moment
 
 @app.command(epilog="Example: epicrisis fsck --since 2026-03-01T00:00:00Z || mail -s 'look here' auditors")
 def fsck(
-    only: Annotated[list[str] | None, typer.Option(help="journals, log or models; may be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="journals, log, models or proof; may be repeated.")] = None,
     since: Annotated[str | None, typer.Option(help="Only who had events recorded since then (FHIR dateTime).")] = None,
     sample: Annotated[int, typer.Option(help="So many subjects' read models are folded.", min=0)] = 200,
     all: Annotated[bool, typer.Option("--all", help="Every subject's, and the counters.")] = False,

@@ -15,7 +15,7 @@ import psycopg
 from epicrisis.assembly import key_store
 from epicrisis.event import SLICES
 from epicrisis.found import services
-from epicrisis.fsck import log
+from epicrisis.fsck import log, proof
 from epicrisis.fsck.finding import BEGINNING, Finding, Span
 from epicrisis.fsck.journals import Journal
 from epicrisis.fsck.ledger import Sums, chains_without_events, walk
@@ -27,7 +27,7 @@ from epicrisis.worker import Inline
 _SQL = queries("epicrisis.fsck")
 PART = 64
 """Slices that are read at once: a part of the ledger."""
-CHECKS = ("journals", "log", "models")
+CHECKS = ("journals", "log", "models", "proof")
 
 Connection = psycopg.Connection[Any]
 
@@ -78,6 +78,9 @@ def fsck(
         if "models" in wanted:
             on_progress("read models")
             _models(settings, ledger, sample, seed, report)
+        if "proof" in wanted:
+            on_progress("checkpoints")
+            report.findings += proof.beside(ledger, settings.partitions)
     return report
 
 

@@ -25,6 +25,7 @@ from epicrisis.audit.verifier.check import check, check_agreement
 from epicrisis.audit.verifier.note import Policy
 from epicrisis.audit.witness import Witness
 from epicrisis.errors import Refused
+from epicrisis.fsck.run import fsck
 from epicrisis.ledger import LedgerFollower
 from epicrisis.settings import Settings
 from tests.kernel_support import Desk, MemoryLog, note, own_namespace, subject_in, wait_until
@@ -192,7 +193,34 @@ def test_an_attacker_with_all_rights_on_the_database_is_found(filled: Filled) ->
     assert assembly.recounted(settings) == []
 
 
-TABLES = ("ledger.event", "proof.bucket", "proof.shelf", "proof.note", "proof.tile", "proof.head")
+def test_fsck_finds_entries_that_are_not_the_events(filled: Filled) -> None:
+    settings = filled.settings
+
+    def said() -> set[str]:
+        return {one.problem for one in fsck(settings, ["proof"]).findings}
+
+    assert said() == set()
+    for change, problem in [
+        (
+            "UPDATE ledger.entries SET entries = substr(entries, 2) || entries",
+            "the entry is not the event's",
+        ),
+        ("UPDATE ledger.event SET leaf = leaf + 1", "the entry is not the event's"),
+        ("DELETE FROM ledger.event WHERE leaf = 3", "16 entries, 15 events"),
+        ("DELETE FROM ledger.entries WHERE first > 8", "partition 0: 16 entries were signed, 10 are there"),
+    ]:
+        with psycopg.connect(settings.admin_dsn(settings.database("cluster"))) as connection:
+            kept = _saved(connection)
+            connection.execute(change)
+            connection.commit()
+            try:
+                assert problem in said(), change
+            finally:
+                _restored(connection, kept)
+    assert said() == set()
+
+
+TABLES = ("ledger.event", "ledger.entries", "proof.bucket", "proof.shelf", "proof.note", "proof.tile", "proof.head")
 
 
 def _saved(connection: psycopg.Connection[Any]) -> None:

@@ -10,6 +10,15 @@ ORDER BY e.subject, e.n
 SELECT s.subject FROM ledger.subject s
 WHERE NOT EXISTS (SELECT 1 FROM ledger.event e WHERE e.subject = s.subject) LIMIT 1000
 
+-- leaves: the ledger's events by their places in the partitions' trees
+SELECT slice %% %(partitions)s, leaf, uuid_send(subject), n, link FROM ledger.event WHERE leaf IS NOT NULL ORDER BY 1, 2
+
+-- entry_counts: how many entries each partition has
+SELECT partition, sum(length(entries))::bigint / 56 FROM ledger.entries GROUP BY partition ORDER BY partition
+
+-- entries: those of a partition's tree, in order
+SELECT entries FROM ledger.entries WHERE partition = %(partition)s ORDER BY first
+
 -- read_until: how far the ledger has read the log
 SELECT partition, next_offset FROM projection.offset WHERE consumer = 'ledger'
 
