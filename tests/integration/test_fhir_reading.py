@@ -438,6 +438,18 @@ def stopped_clock(written: Written) -> Iterator[None]:
         written._clock, written._pause = clock, before
 
 
+def test_a_chart_of_an_earlier_release_is_said_to_be_rebuilt_first(site: Site) -> None:
+    site.admin("ALTER VIEW read.cluster_chart_seen RENAME TO cluster_chart_away")
+    try:
+        for path in ("Observation/o1", "Observation?patient=p1", "Patient/p1/$everything"):
+            answer = site.ask(path)
+            assert answer.status_code == 503
+            assert "epicrisis rebuild cluster_chart" in answer.text
+    finally:
+        site.admin("ALTER VIEW read.cluster_chart_away RENAME TO cluster_chart_seen")
+    assert site.ask("Observation/o1").status_code == 200
+
+
 # What works, and what does not
 
 
