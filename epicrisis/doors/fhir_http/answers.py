@@ -15,6 +15,7 @@ from email.utils import format_datetime
 import psycopg
 
 from epicrisis import logging
+from epicrisis.doors.refusals import issue_code
 from epicrisis.errors import (
     Conflict,
     EpicrisisError,
@@ -24,11 +25,9 @@ from epicrisis.errors import (
     Refused,
     TooLarge,
     Unreachable,
-    Unresolved,
     VersionMismatch,
 )
 from epicrisis.fhir.outcome import Problem, outcome
-from epicrisis.fhir.rules import RULES
 
 FHIR = "application/fhir+json"
 JSON = "application/json"
@@ -101,13 +100,6 @@ def problems(status: int, found: Sequence[Problem], headers: Mapping[str, str] |
 def told(status: int, code: str, text: str, expression: str = "", headers: Mapping[str, str] | None = None) -> Told:
     """`problem`, to be raised."""
     return Told(problem(status, code, text, expression, headers))
-
-
-def issue_code(error: Malformed) -> str:
-    """The FHIR issue type of what could not be understood."""
-    if error.rule in RULES:
-        return RULES[error.rule][0]
-    return "not-found" if isinstance(error, Unresolved) else "processing"
 
 
 def refusal(error: BaseException) -> Answer:

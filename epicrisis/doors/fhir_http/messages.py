@@ -13,8 +13,9 @@ from msgspec import UNSET
 
 from epicrisis.doors.fhir_http.answers import Answer, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
-from epicrisis.doors.fhir_http.taking import Taking, all_of
+from epicrisis.doors.fhir_http.taking import Taking
 from epicrisis.doors.fhir_http.transactions import allowed
+from epicrisis.doors.refusals import problems_of
 from epicrisis.errors import Malformed, Refused
 from epicrisis.fhir.gate import Checked
 
@@ -39,7 +40,7 @@ class Messages:
         try:
             checked = self._taking.check(call.body, call.caller)
         except Malformed as error:
-            raise self._taking.refused(error, call.body, call.caller, found=all_of(error, call.body)) from None
+            raise self._taking.refused(error, call.body, call.caller, found=problems_of(call.body, error)) from None
         name = _name(checked)
         for entry in checked.entries:
             allowed(call.caller, entry.method, entry.resource_type or "", f"Bundle.entry[{entry.index}]")

@@ -6,19 +6,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from epicrisis.doors.fhir_http.answers import Told, issue_code, problems, refusal
+from epicrisis.doors.fhir_http.answers import Told, problems, refusal
 from epicrisis.doors.fhir_http.caller import Caller
 from epicrisis.doors.fhir_http.written import Written
-from epicrisis.errors import Foreign, Malformed, NotHere, Refused, VersionMismatch
-from epicrisis.fhir import problems as slow
+from epicrisis.doors.refusals import because
+from epicrisis.errors import NotHere, Refused, VersionMismatch
 from epicrisis.fhir.gate import Checked
-from epicrisis.fhir.limits import MIB
 from epicrisis.fhir.outcome import Problem
 from epicrisis.intake import Intake, Receipt
 
 DOOR = "http"
-LOOKED_THROUGH = 4 * MIB
-"""Of a larger input only the first problem is told: looking for all costs a hundred times the gate."""
 
 
 class Keeps(Protocol):
@@ -84,20 +81,3 @@ class Taking:
         if found is None:
             found = self._mine.intake = self._intakes()
         return found
-
-
-def because(error: Refused) -> list[Problem]:
-    """One refusal as the problem that it is."""
-    where, text, code = "", str(error), "business-rule"
-    if isinstance(error, Malformed):
-        where, text, code = error.where, error.message, issue_code(error)
-    elif isinstance(error, VersionMismatch):
-        code = "conflict"
-    elif isinstance(error, Foreign):
-        code = "forbidden"
-    return [Problem(severity="error", code=code, expression=where, text=text)]
-
-
-def all_of(error: Malformed, raw: bytes) -> list[Problem]:
-    """Every problem of what the gate refused."""
-    return (slow.problems(raw) if len(raw) <= LOOKED_THROUGH else []) or because(error)

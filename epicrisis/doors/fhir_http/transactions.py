@@ -14,7 +14,8 @@ from epicrisis.doors.fhir_http.app import Call, Interaction
 from epicrisis.doors.fhir_http.caller import Caller
 from epicrisis.doors.fhir_http.current import Current
 from epicrisis.doors.fhir_http.single import Request
-from epicrisis.doors.fhir_http.taking import Taking, all_of
+from epicrisis.doors.fhir_http.taking import Taking
+from epicrisis.doors.refusals import problems_of
 from epicrisis.errors import Malformed, Refused
 from epicrisis.fhir.gate import Entry
 from epicrisis.intake import Outcome, Receipt
@@ -64,7 +65,7 @@ class Transactions:
         except Malformed as error:
             if entries := _entries_of_batch(call.body):
                 return self._batch(call, entries)
-            raise self._taking.refused(error, call.body, call.caller, found=all_of(error, call.body)) from None
+            raise self._taking.refused(error, call.body, call.caller, found=problems_of(call.body, error)) from None
         kind = checked.parsed.type if checked.resource_type == "Bundle" else ""
         if kind == "batch":
             return self._batch(call, [_entry(entry) for entry in checked.entries])
@@ -130,7 +131,7 @@ class Transactions:
         try:
             checked = self._taking.check(raw, call.caller)
         except Malformed as error:
-            found = all_of(error, raw)
+            found = problems_of(raw, error)
             refused = self._taking.refused(
                 error, raw, call.caller, found=found, told=lambda problem: single.problem_of(problem, there)
             )

@@ -17,7 +17,8 @@ from epicrisis.doors.fhir_http.answers import Answer, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
 from epicrisis.doors.fhir_http.current import Current
 from epicrisis.doors.fhir_http.single import Request
-from epicrisis.doors.fhir_http.taking import Taking, all_of
+from epicrisis.doors.fhir_http.taking import Taking
+from epicrisis.doors.refusals import problems_of
 from epicrisis.errors import Malformed, Refused
 from epicrisis.fhir import problems as slow
 from epicrisis.fhir.gate import Checked
@@ -88,7 +89,7 @@ class Writing:
             checked = self._taking.check(call.body, call.caller)
         except Malformed as error:
             raw = single.transaction(request, call.body)
-            raise self._taking.refused(error, raw, call.caller, found=all_of(error, call.body)) from None
+            raise self._taking.refused(error, raw, call.caller, found=problems_of(call.body, error)) from None
         single.of_type(checked, call)
         receipt = self._take(call, request, checked, once=once)
         while once and receipt.repeated and self._is_over(receipt, request):  # then it is meant as a new one

@@ -93,7 +93,7 @@ def test_only_the_version_that_if_match_names_is_changed(house: House) -> None:
     assert house.ask("PUT", "/Patient/p1", change, headers={"If-Match": 'W/"1"'}).headers["etag"] == 'W/"2"'
     late = house.ask("PUT", "/Patient/p1", patient("p1", family="X"), headers={"If-Match": 'W/"1"'})
     assert late.status_code == 412
-    assert said(late) == [("conflict", [])]
+    assert said(late) == [("conflict", ["Patient"])]
     assert house.ask("DELETE", "/Patient/p1", headers={"If-Match": 'W/"1"'}).status_code == 412
     assert house.kept() == []
 
