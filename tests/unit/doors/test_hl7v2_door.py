@@ -208,3 +208,22 @@ def test_a_message_with_a_used_control_id_goes_in_from_quarantine(house: House) 
     [held] = house.kept.rows("stjude", state=WAITING)
     Hl7v2(house.intake, Maps(house.operators)).send(held, house.quarantine.original(held))
     assert house.events().count("registration.PatientRegistered") == 2
+
+
+def test_a_message_whose_process_was_killed_is_finished_from_what_was_decided(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.inbox, "finish", killed)
+        with pytest.raises(Killed):
+            house.send(message())
+    assert house.intake.recover() == 1
+    assert sorted(house.events()) == ["chart.ResourceRecorded", "registration.PatientRegistered"]
+    assert house.send(message())[1] == "MSA|AA|1"
+    assert len(house.events()) == 2
