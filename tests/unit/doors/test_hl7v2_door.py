@@ -217,10 +217,10 @@ def test_a_message_whose_process_was_killed_is_finished_from_what_was_decided(
         pass
 
     def killed(*_: object) -> None:
-        raise Killed
+        raise Killed  # it is recorded, and nothing of it is appended
 
     with monkeypatch.context() as patched:
-        patched.setattr(house.inbox, "finish", killed)
+        patched.setattr(house.journals["registration"], "append", killed)
         with pytest.raises(Killed):
             house.send(message())
     assert house.intake.recover() == 1
