@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -128,6 +129,7 @@ def authority(namespace: str, universal: str, kind: str, known: Mapping[str, str
     return own(namespace or universal)
 
 
+@lru_cache(maxsize=1024)
 def own(*words: str) -> str:
     """The system for what a sender names by words of its own."""
     return URN + ":".join(quote(word, safe="") for word in words if word)
