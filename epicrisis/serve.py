@@ -115,6 +115,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             f"cannot listen at {host}:{port} ({type(error).__name__}): name another --port or --host"
         ) from None
     with listener:
+        # asyncio does this only for sockets that name their protocol. Without it every answer waits 40 ms for an ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

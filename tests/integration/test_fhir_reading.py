@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from epicrisis.doors.fhir_http.limits import Allowance, Room
 from epicrisis.doors.fhir_http.openapi import OpenApi
 from epicrisis.doors.fhir_http.query import accepted
 from epicrisis.doors.fhir_http.written import Written
+from epicrisis.serve import _listening
 from epicrisis.settings import Settings
 from tests.fuzz.http import fuzz
 from tests.kernel_support import Pipeline, bundle, condition, observation, own_namespace, patient
@@ -448,6 +450,13 @@ def test_a_chart_of_an_earlier_release_is_said_to_be_rebuilt_first(site: Site) -
     finally:
         site.admin("ALTER VIEW read.cluster_chart_away RENAME TO cluster_chart_seen")
     assert site.ask("Observation/o1").status_code == 200
+
+
+def test_an_answer_does_not_wait_for_the_one_who_asked() -> None:
+    with _listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted_one, _ = listener.accept()
+        with accepted_one:
+            assert accepted_one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # What works, and what does not
