@@ -57,9 +57,10 @@ class Header(Struct, frozen=True):
             return raw.decode(_LATIN)
 
     @property
-    def name(self) -> str:
-        """What the sender calls the message: MSH-3, MSH-4 and MSH-10."""
-        return "|".join((self.first(3), self.first(4), self.field(10).strip()))
+    def name(self) -> str | None:
+        """What the sender calls the message: MSH-3, MSH-4 and MSH-10; None where it gives it no control id."""
+        control = self.field(10).strip()
+        return "|".join((self.first(3), self.first(4), control)) if control else None
 
 
 def acknowledgement(header: Header, code: Code, at: str, faults: Sequence[Fault] = (), text: str = "") -> bytes:
@@ -69,7 +70,7 @@ def acknowledgement(header: Header, code: Code, at: str, faults: Sequence[Fault]
     component = encoding[0]
     event = header.first(9, 2)
     kind = component.join(("ACK", event, "ACK")) if event else "ACK"
-    control = sha256("|".join((header.name, at)).encode(_LATIN, "replace")).hexdigest()[:20].upper()
+    control = sha256("|".join((header.name or "", at)).encode(_LATIN, "replace")).hexdigest()[:20].upper()
     version = header.field(12) or "2.5.1"
     msh = ["MSH" + bar + encoding, *(header.field(n) for n in (5, 6, 3, 4)), at, "", kind, control]
     msh += [header.field(11) or "P", version, "", "", "", "", "", header.field(18)]

@@ -93,8 +93,7 @@ def submit(
     TooManyConflicts, Unreachable
         Not now: send it again.
     """
-    message = read(raw, mappings.charsets)
-    made = mapped(message, mappings)
+    made = mapped(read(raw, mappings.charsets), mappings)
     mark = f"{at}|{content_of(raw)}"
     try:
         receipt = intake.receive(

@@ -61,6 +61,9 @@ def mapped(message: Message, mappings: Mappings) -> Mapped:
     kind = _kind(message, mappings)
     root = grouped(message, mappings.groups)
     applying = Applying(message, mappings)
+    if not message.head(10):
+        text = "without a control id nobody can tell this message from the next"
+        applying.faults.append(Fault(code=REQUIRED, place=Place("MSH", 1, 10), text=text))
     planned = list(_planned(root, mappings.resources[kind], applying))
     _assert_needed(mappings.resources[kind], planned, applying)
     applying.resources = [(one.group, one.resource.type, one.reference) for one in planned]

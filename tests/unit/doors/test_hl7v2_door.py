@@ -227,3 +227,12 @@ def test_a_message_whose_process_was_killed_is_finished_from_what_was_decided(
     assert sorted(house.events()) == ["chart.ResourceRecorded", "registration.PatientRegistered"]
     assert house.send(message())[1] == "MSA|AA|1"
     assert len(house.events()) == 2
+
+
+def test_messages_without_a_control_id_are_refused_each_for_itself(house: House) -> None:
+    for number in ("4711", "4712"):
+        _, msa, err = house.send(message(control="", pid=f"PID|1||{number}^^^STJUDE^MR||Huber"))
+        assert msa == "MSA|AE|"
+        assert err.startswith("ERR||MSH^1^10|101^")
+    assert len(house.kept.rows("stjude", state=WAITING)) == 2
+    assert not house.events()
