@@ -148,7 +148,8 @@ def test_a_defect_is_answered_and_ends_nothing(house: House, monkeypatch: pytest
 def test_any_bytes_are_answered(rest: bytes, middle: bytes) -> None:
     house = House()
     for raw in (rest, b"MSH|^~\\&|HIS|STJUDE|" + rest, message()[:90] + middle + message()[90:]):
-        assert b"\rMSA|" in house.door.answer(raw) or house.door.answer(raw).startswith(b"BHS")
+        answer = house.door.answer(raw)
+        assert b"\rMSA|" in answer or answer.startswith((b"BHS", b"FHS")), "a batch of no messages gets an empty one"
 
 
 def test_no_answer_and_no_log_repeats_what_was_sent(house: House, capsys: pytest.CaptureFixture[str]) -> None:
