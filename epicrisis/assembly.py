@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from epicrisis.audit import published
 from epicrisis.audit.checkpoint import POLICY, SCHEMAS, Checkpoints
 from epicrisis.audit.export import export
 from epicrisis.audit.postgres import PostgresRecords, PostgresRecordStore
@@ -278,3 +280,14 @@ def published_policy(settings: Settings) -> str:
     if text is None:
         raise Refused("there is no checkpoint yet: start `epicrisis checkpoint`")
     return text
+
+
+def publish_tiles(settings: Settings, folder: Path) -> int:
+    """Write the trees of the newest trusted checkpoint as static files; how many there were not yet."""
+    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
+    try:
+        with database.transaction() as cur:
+            cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return published.write(PostgresRecords(cur), folder)
+    finally:
+        database.close()

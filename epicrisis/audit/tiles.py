@@ -16,7 +16,7 @@ ReadTile = Callable[[int, int], bytes]
 """``(level, number) -> hashes`` of a tile, as many as there are."""
 
 
-def path(level: int, number: int, width: int = WIDTH) -> str:
+def path(level: int | str, number: int, width: int = WIDTH) -> str:
     """Where tlog-tiles serves a tile: ``tile/0/x001/x234/067``, ``tile/1/000.p/17``."""
     parts = [f"{number % 1000:03}"]
     while number := number // 1000:

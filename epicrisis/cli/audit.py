@@ -1,4 +1,4 @@
-"""`epicrisis checkpoint | witness | audit export | audit policy | audit recount`: proof, and who vouches for it."""
+"""`epicrisis checkpoint | witness | audit …`: proof, and who vouches for it."""
 
 from __future__ import annotations
 
@@ -144,3 +144,15 @@ def audit_recount() -> None:
     if found:
         raise typer.Exit(1)
     typer.echo("the newest checkpoint says what the ledger's entries say")
+
+
+@audit.command("tiles", epilog="Example: epicrisis audit tiles /var/www/records")
+def audit_tiles(folder: Annotated[Path, typer.Argument(help="Where to write them; again adds what is new.")]) -> None:
+    """Write the trees of the newest trusted checkpoint as static files, as C2SP tlog-tiles lays them out.
+
+    Hashes, signatures and heads alone: no patient is named in them. Any web server can serve them.
+    """
+    from epicrisis.assembly import publish_tiles
+    from epicrisis.settings import Settings
+
+    typer.echo(f"{folder}: {counted(publish_tiles(Settings.read(), folder), 'new file')}")

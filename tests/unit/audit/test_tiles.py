@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epicrisis.audit import subjects
+from epicrisis.audit import published, subjects
 from epicrisis.audit.merkle import consistency, inclusion, node_of, root
 from epicrisis.audit.tiles import Tree, grown, path
 from epicrisis.audit.verifier.history import BUCKETS, key_of, value_in, value_of
 from epicrisis.audit.verifier.merkle import Wrong, leaf_hash, root_of
+from epicrisis.audit.verifier.note import Note
+from epicrisis.errors import Refused
+from tests.unit.audit.ledger import ORIGIN, Ledger
 
 LEAVES = [leaf_hash(b"%d" % n) for n in range(70_000)]
 Tiles = dict[tuple[int, int], bytes]
@@ -72,6 +76,39 @@ def test_tiles_that_lack_something_are_noticed() -> None:
         tree(tiles).root(600)
     with pytest.raises(Wrong, match="not as long"):
         grown(lambda level, n: tiles.get((level, n), b""), 600, LEAVES[600:800])
+
+
+# As static files
+
+
+def test_whoever_has_the_files_of_a_log_can_make_every_proof_of_it(tmp_path: Path) -> None:
+    ledger = Ledger(partitions=1)
+    ledger.add(UUID(int=1), *(b"%d" % n for n in range(300)))
+    ledger.publish()
+    assert published.write(ledger.records, tmp_path) == 2 + 3 + 1 + 1
+    ledger.publish()
+    assert published.write(ledger.records, tmp_path) == 2 + 1 + 1, "the checkpoints again, and what is wider now"
+    for name, size in (("log", 2), ("log/0", 300)):
+        folder = tmp_path / name
+        note = Note.parse((folder / "checkpoint").read_text(encoding="utf-8"))
+        ledger.checkpoints.policy.check(note, ORIGIN)
+        assert note.checkpoint.size == size
+
+        def served(level: int, number: int, folder: Path = folder, size: int = size) -> bytes:
+            width = min(256, (size >> 8 * level) - number * 256)
+            return (folder / path(level, number, width)).read_bytes()
+
+        assert Tree(served).root(size) == note.checkpoint.root
+    bundle = (tmp_path / "log" / "tile/entries/000.p/2").read_bytes()
+    first = int.from_bytes(bundle[:2], "big")
+    assert bundle[2 : 2 + first].decode() == ledger.records.heads[0]
+    assert bundle[2 + first + 2 :].decode() == ledger.records.heads[1]
+    assert all(UUID(int=1).bytes not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_without_a_checkpoint_there_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no checkpoint yet"):
+        published.write(Ledger().records, tmp_path)
 
 
 # The map
