@@ -98,6 +98,7 @@ ATTACKS: dict[str, Callable[[], Files]] = {
     "nothing was ever logged, says an empty bucket": lambda: without_member(ada),
     "nothing was ever logged, says somebody else's bucket": lambda: of_nobody(ada),
     "one event is called erased": lambda: stub(ada, 0),
+    "the last event is called erased": lambda: stub(ada, 5),
     "an event is proved at another one's place": lambda: event(ada, 0, leaf=json.loads(lines(ada)[1])["leaf"]),
     "with another event's proof": lambda: event(ada, 0, path=json.loads(lines(ada)[1])["path"]),
     "with another patient's map proof": lambda: about(

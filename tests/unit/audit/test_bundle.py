@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import subprocess
 import sys
@@ -147,3 +148,16 @@ def _digest(ledger: Ledger, name: str) -> str:
 def test_garbage_is_not_a_valid_bundle(raw: bytes) -> None:
     with pytest.raises(Wrong, match="not a valid bundle"):
         check(raw)
+
+
+def test_the_verifier_needs_nothing_but_python_and_cryptography() -> None:
+    for file in Path(check.__code__.co_filename).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                continue
+            for name in names:
+                assert name.split(".")[0] in {*sys.stdlib_module_names, "cryptography"}, f"{file.name}: {name}"
