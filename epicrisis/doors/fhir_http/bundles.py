@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -12,11 +13,12 @@ from epicrisis.fhir.splice import with_id, with_meta
 from epicrisis.fhir.values import instant_text
 
 _text = msgspec.json.Encoder().encode
+_when = lru_cache(maxsize=4096)(instant_text)  # what came in one message was recorded at one time
 
 
 def shown(raw: bytes, resource_id: str, version: int, recorded: datetime) -> bytes:
     """A resource as it leaves: the bytes that were sent, with the cluster's id and this version's meta."""
-    return with_meta(with_id(raw, resource_id), str(version), instant_text(recorded))
+    return with_meta(with_id(raw, resource_id), str(version), _when(recorded))
 
 
 def match(base: str, resource_type: str, resource_id: str, resource: bytes, mode: str = "match") -> bytes:
