@@ -29,7 +29,9 @@ FHIR = {"Content-Type": "application/fhir+json"}
 def run(short: bool = False) -> Iterator[Row]:
     """Rows: resources/s acknowledged, beside HAPI's and as it is; the server's processor time for one; p99 a Bundle."""
     some = list(bundles(600 if short else RESOURCES, "general"))
-    with stage(kafka=False, own=False) as settings, door(settings, "--workers", str(WORKERS)) as (client, role):
+    words = ("--workers", str(WORKERS))
+    # An operator of its own: in a short run others have sent these patients too.
+    with stage(kafka=False, own=False) as settings, door(settings, *words, operator="writing") as (client, role):
         warm, some = some[: len(some) // 8], some[len(some) // 8 :]
         send(client, warm, anew=True)  # what is made at the first request is there now, in each process
         before, watch = sum(cpu_seconds(role.pid)), Watch()
