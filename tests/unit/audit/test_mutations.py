@@ -16,21 +16,24 @@ from epicrisis.audit.recount import recount
 from epicrisis.audit.signing import Signer
 from epicrisis.audit.verifier.bundle import NAMES, read, write
 from epicrisis.audit.verifier.check import check
+from epicrisis.audit.verifier.history import Head
 from epicrisis.audit.verifier.merkle import Wrong
 from epicrisis.audit.verifier.note import Key, Note, Policy
 from epicrisis.errors import Refused
 from tests.unit.audit.bundles import ADA, BEN, COY, NOBODY, bundle_of, filled, trusted
 from tests.unit.audit.ledger import Ledger, secret
 
-BUNDLE_MUTATIONS, LEDGER_MUTATIONS, SEED = 9_400, 700, 20260301
+BUNDLE_MUTATIONS, LEDGER_MUTATIONS, SEED = 9_400, 600, 20260301
 WHO = (ADA, BEN, COY, NOBODY)
 FORGER = [Signer.log("cluster.example", secret("forger")), Signer.witness("w0.example", secret("forger"))]
 
 
 @pytest.fixture(autouse=True)
 def checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same key over the same bytes says the same: most changes leave the signatures alone."""
-    monkeypatch.setattr(Key, "verified", lru_cache(maxsize=None)(Key.verified))
+    """The same bytes say the same: most changes leave signatures, policy and head alone."""
+    monkeypatch.setattr(Key, "verified", lru_cache(maxsize=10_000)(Key.verified))
+    for kind in (Policy, Head, Key):
+        monkeypatch.setattr(kind, "parse", staticmethod(lru_cache(maxsize=1_000)(kind.parse)))
 
 
 def mutated(raw: bytes, pick: random.Random) -> tuple[str, bytes]:
