@@ -19,7 +19,8 @@ from uuid import UUID
 from bench.events import Event, copy, events, first
 from bench.row import Row
 from bench.stage import stage
-from epicrisis.assembly import checkpoints, codec, export_of, followed, key_store, published_policy
+from epicrisis.assembly import codec, followed, key_store
+from epicrisis.audit.assembled import checkpoints, export_of, published_policy
 from epicrisis.audit.chain import entry_of, first_link, next_link
 from epicrisis.audit.tiles import Tree, grown
 from epicrisis.audit.verifier.check import check

@@ -26,8 +26,8 @@ def checkpoint(
 ) -> None:
     """Sign what the ledger holds, every minute, and have the witnesses cosign it, until stopped (SIGTERM)."""
     from epicrisis import logging
-    from epicrisis.assembly import checkpoints
     from epicrisis.audit import role
+    from epicrisis.audit.assembled import checkpoints
     from epicrisis.settings import Settings
 
     logging.configure("checkpoint")
@@ -100,7 +100,7 @@ def audit_export(
 
     Anybody checks it offline: epicrisis-verify FILE --policy POLICY
     """
-    from epicrisis.assembly import export_of
+    from epicrisis.audit.assembled import export_of
     from epicrisis.errors import Refused
     from epicrisis.replay import subject_of
     from epicrisis.settings import Settings
@@ -126,7 +126,7 @@ def audit_policy() -> None:
 
     Keep it apart from the files that it judges, and compare the keys with what log and witnesses say themselves.
     """
-    from epicrisis.assembly import published_policy
+    from epicrisis.audit.assembled import published_policy
     from epicrisis.settings import Settings
 
     typer.echo(published_policy(Settings.read()), nl=False)
@@ -135,7 +135,7 @@ def audit_policy() -> None:
 @audit.command("recount", epilog="Example: epicrisis audit recount || echo 'look here'")
 def audit_recount() -> None:
     """Make everything that the newest checkpoint says anew from the ledger's entries. Exit code 1 if it differs."""
-    from epicrisis.assembly import recounted
+    from epicrisis.audit.assembled import recounted
     from epicrisis.settings import Settings
 
     found = recounted(Settings.read())
@@ -152,7 +152,7 @@ def audit_tiles(folder: Annotated[Path, typer.Argument(help="Where to write them
 
     Hashes, signatures and heads alone: no patient is named in them. Any web server can serve them.
     """
-    from epicrisis.assembly import publish_tiles
+    from epicrisis.audit.assembled import publish_tiles
     from epicrisis.settings import Settings
 
     typer.echo(f"{folder}: {counted(publish_tiles(Settings.read(), folder), 'new file')}")

@@ -15,7 +15,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from epicrisis import assembly
-from epicrisis.audit import role
+from epicrisis.audit import assembled, role
 from epicrisis.audit.chain import entry_of
 from epicrisis.audit.checkpoint import Checkpoints, Tampered
 from epicrisis.audit.memory import MemoryRecords
@@ -75,12 +75,12 @@ class Filled:
         self.publish()
 
     def publish(self) -> None:
-        made = assembly.checkpoints(self.settings)
+        made = assembled.checkpoints(self.settings)
         role.once(made, role.post)
         made.store.database.close()  # type: ignore[attr-defined]
 
     def policy(self) -> Policy:
-        return Policy.parse(assembly.published_policy(self.settings))
+        return Policy.parse(assembled.published_policy(self.settings))
 
 
 @pytest.fixture(scope="module")
@@ -93,21 +93,21 @@ def filled(cluster: Settings) -> Iterator[Filled]:
 
 def test_a_patients_history_is_exported_with_its_proof(filled: Filled) -> None:
     for patient in filled.patients:
-        raw, said = assembly.export_of(filled.settings, patient)
+        raw, said = assembled.export_of(filled.settings, patient)
         verdict = check(raw, filled.policy())
         assert verdict.events == said.events
         assert [e.envelope.seq for e in verdict.events if e.envelope] == [1, 2, 3, 4]
         assert {key.name for key in verdict.signed} == {filled.settings.log_origin, "w.example"}
     stranger = subject_in(5)
-    assert check(assembly.export_of(filled.settings, stranger)[0], filled.policy()).events == ()
+    assert check(assembled.export_of(filled.settings, stranger)[0], filled.policy()).events == ()
 
 
 def test_two_exports_agree_and_the_recount_finds_nothing(filled: Filled) -> None:
-    before = check(assembly.export_of(filled.settings, filled.patients[0])[0])
+    before = check(assembled.export_of(filled.settings, filled.patients[0])[0])
     filled.publish()
-    check_agreement(before, check(assembly.export_of(filled.settings, filled.patients[0])[0]))
-    check_agreement(before, check(assembly.export_of(filled.settings, filled.patients[1])[0]))
-    assert assembly.recounted(filled.settings) == []
+    check_agreement(before, check(assembled.export_of(filled.settings, filled.patients[0])[0]))
+    check_agreement(before, check(assembled.export_of(filled.settings, filled.patients[1])[0]))
+    assert assembled.recounted(filled.settings) == []
 
 
 def test_postgresql_and_memory_make_the_same_trees_and_map(filled: Filled) -> None:
@@ -172,7 +172,7 @@ def test_an_attacker_with_all_rights_on_the_database_is_found(filled: Filled) ->
             connection.commit()
             try:
                 with pytest.raises(Exception, match=why):
-                    assembly.export_of(settings, patient)
+                    assembled.export_of(settings, patient)
             finally:
                 _restored(connection, kept)
     for change in (
@@ -185,12 +185,12 @@ def test_an_attacker_with_all_rights_on_the_database_is_found(filled: Filled) ->
             connection.execute(change)
             connection.commit()
             try:
-                assert assembly.recounted(settings)
+                assert assembled.recounted(settings)
                 with pytest.raises(Tampered):
                     filled.publish()
             finally:
                 _restored(connection, kept)
-    assert assembly.recounted(settings) == []
+    assert assembled.recounted(settings) == []
 
 
 def test_fsck_finds_entries_that_are_not_the_events(filled: Filled) -> None:
@@ -237,7 +237,7 @@ def _restored(connection: psycopg.Connection[Any], _: None) -> None:
 
 
 def test_a_checkpoint_role_runs_until_it_is_stopped_and_waits_for_a_database(filled: Filled) -> None:
-    made = assembly.checkpoints(filled.settings)
+    made = assembled.checkpoints(filled.settings)
     stop, asked = threading.Event(), []
 
     def ask(address: str, request: str) -> tuple[int, str]:
@@ -260,5 +260,5 @@ def test_an_erased_patient_is_still_proved(filled: Filled) -> None:
     patient = filled.erased
     with psycopg.connect(filled.settings.admin_dsn(filled.settings.database("keys"))) as connection:
         connection.execute("DELETE FROM keys.data_key WHERE subject = %s", (patient,))
-    raw, _ = assembly.export_of(filled.settings, patient)
+    raw, _ = assembled.export_of(filled.settings, patient)
     assert [event.envelope for event in check(raw, filled.policy()).events] == [None] * 4
