@@ -28,8 +28,9 @@ DEPLOY = infra.CHECKOUT / "deploy"
 COMPOSE = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 EXAMPLE = (DEPLOY / "secrets.env.example").read_text(encoding="utf-8")
-SECRETS = {"POSTGRES_PASSWORD", "KAFKA_ADMIN_PASSWORD", "KAFKA_CONTROLLER_PASSWORD", "EPICRISIS_WRAPPING_KEY"}
-ROLES = ("relay", "work", "serve", "mllp", "inbox")
+KEYS = {"EPICRISIS_WRAPPING_KEY", "EPICRISIS_CHECKPOINT_KEY"}
+SECRETS = {"POSTGRES_PASSWORD", "KAFKA_ADMIN_PASSWORD", "KAFKA_CONTROLLER_PASSWORD", *KEYS}
+ROLES = ("relay", "work", "serve", "mllp", "inbox", "checkpoint")
 
 
 def blocks(text: str, indent: str) -> dict[str, str]:
@@ -116,9 +117,11 @@ def test_the_documented_command_makes_the_secrets_once(tmp_path: Path) -> None:
 
 def test_no_role_knows_an_administrator() -> None:
     for name in ("hand-out", *ROLES, "tool"):
-        for secret in SECRETS - {"EPICRISIS_WRAPPING_KEY"}:
+        for secret in SECRETS - KEYS:
             assert secret not in SERVICES[name], name
-    assert "EPICRISIS_WRAPPING_KEY" not in SERVICES["relay"]  # it moves bytes, and need not read them
+    for name in ("relay", "checkpoint"):  # they move and sign bytes, and need not read them
+        assert "EPICRISIS_WRAPPING_KEY" not in SERVICES[name]
+    assert {name for name in ROLES if "EPICRISIS_CHECKPOINT_KEY" in SERVICES[name]} == {"checkpoint"}
     [dsn] = re.findall(r"EPICRISIS_DSN: (.*)", COMPOSE.split("\nservices:")[0])
     assert "@" not in dsn
 
@@ -148,6 +151,7 @@ def test_each_role_is_handed_its_own_passwords_and_no_others(tmp_path: Path) -> 
         "serve": {"role.intake", "role.door", *(f"role.{name}" for name in services())},
         "mllp": {"role.intake", *(f"role.{name}" for name in services())},
         "inbox": {"role.intake", "kafka.inbox", *(f"role.{name}" for name in services())},
+        "checkpoint": {"role.checkpoint"},
     }
 
 
