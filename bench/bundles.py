@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from epicrisis import simulate
 from epicrisis.fhir.gate import Gate
@@ -45,6 +47,33 @@ def bundles(entries: int, *folders: str) -> Iterator[Sent]:
         entries -= found
         if entries <= 0:
             return
+
+
+def alone(entries: int) -> Iterator[Sent]:
+    """The same, where each Bundle must stand alone: the simulation's refer to whom others sent. A Patient each."""
+    if shared_data():
+        yield from bundles(entries, "general")
+        return
+    for number in range(max(8, entries // 20)):
+        full = f"urn:uuid:{UUID(int=number + 1)}"
+        patient = {"resourceType": "Patient", "identifier": [{"system": "urn:bench", "value": f"{number}"}]}
+        code = {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]}
+        some = [
+            {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": code,
+                "subject": {"reference": full},
+                "valueQuantity": {"value": 50 + n, "unit": "kg"},
+            }
+            for n in range(19)
+        ]
+        made: list[dict[str, Any]] = [
+            {"fullUrl": full, "resource": patient, "request": {"method": "POST", "url": "Patient"}}
+        ]
+        made += [{"resource": one, "request": {"method": "POST", "url": "Observation"}} for one in some]
+        raw = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": made}).encode()
+        yield Sent(raw, "synthea", "synthea/main", len(made))
 
 
 def _synthea(*folders: str) -> Iterator[tuple[bytes, str, str]]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from bench.bundles import Sent, bundles
+from bench.bundles import Sent, alone
 from bench.door import door
 from bench.mllp import cpu_seconds
 from bench.row import Row, versus
@@ -28,7 +28,7 @@ FHIR = {"Content-Type": "application/fhir+json"}
 
 def run(short: bool = False) -> Iterator[Row]:
     """Rows: resources/s acknowledged, beside HAPI's and as it is; the server's processor time for one; p99 a Bundle."""
-    some = list(bundles(600 if short else RESOURCES, "general"))
+    some = list(alone(600 if short else RESOURCES))
     words = ("--workers", str(WORKERS))
     # An operator of its own: in a short run others have sent these patients too.
     with stage(kafka=False, own=False) as settings, door(settings, *words, operator="writing") as (client, role):

@@ -33,6 +33,8 @@ class MemoryInbox:
 
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
         with self._lock:
+            if message.id in self._done and "refused" not in self._results[message.id]:
+                return set()  # who was frozen while others finished it comes late
             others = {self._busy[s] for s in subjects if s in self._busy} - {message.id}
             if others:
                 self._leave(message.id)

@@ -134,9 +134,8 @@ def ran(settings: Settings, fhir: str, tmp_path_factory: pytest.TempPathFactory)
             text=True,
         )
         halves.append((names, folder, process))
-    found = {}
-    for names, folder, process in halves:
-        said, _ = process.communicate()
+    found, told = {}, [process.communicate()[0] for _, _, process in halves]
+    for (names, folder, process), said in zip(halves, told, strict=True):
         assert process.returncode == 0, said
         found.update(dict.fromkeys(names, Ran(said, folder)))
     return found

@@ -61,7 +61,8 @@ class Shell:
 @pytest.fixture(scope="module")
 def shell(servers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """What a demo that was left running is to its user: provisioned servers, a relay, a worker."""
-    with own_namespace(servers) as settings:
+    operators = tmp_path_factory.mktemp("operators")  # none: those of other tests have inboxes that are not here
+    with own_namespace(servers | {"operators": operators}) as settings:
         relay, work = Relay(settings, list(services())), worker(settings)
         following = threading.Thread(target=work.run)
         relay.start()

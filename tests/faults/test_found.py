@@ -180,3 +180,30 @@ def test_who_has_lost_the_lock_on_a_message_cannot_forget_it(servers: dict[str, 
             inbox.forget(message.id)
         assert [m.id for m in inbox.unfinished()] == [message.id]
         database.close()
+
+
+@pytest.mark.servers
+def test_who_comes_late_to_a_message_that_is_done_occupies_nobody(servers: dict[str, Any]) -> None:
+    subject, other = UUID(int=5), UUID(int=6)
+
+    def message(n: int) -> Message:
+        now = datetime.now(UTC)
+        return Message(
+            id=UUID(int=n), received=now, operator="o", clinic="o/c", door="t", key=UUID(int=0), original=b""
+        )
+
+    done, next_ = message(21), message(22)
+    with own_namespace(servers, kafka=False) as settings:
+        database = Database(settings.dsn_for("intake", "intake"), size=2)
+        inboxes: list[Any] = [MemoryInbox(), PostgresInbox(database)]
+        for inbox in inboxes:
+            assert inbox.record(done, [subject]) == set()
+            inbox.finish(done.id, {"events": {}})
+            assert inbox.record(done, [subject]) == set()
+            assert inbox.occupied(done.id) == set()
+            assert inbox.record(next_, [subject, other]) == set()
+        with psycopg.connect(settings.admin_dsn(settings.database("intake")), autocommit=True) as admin:
+            admin.execute("UPDATE inbox.busy SET message = %s WHERE subject = %s", (done.id, subject))
+        assert inbox.record(next_, [subject, other]) == {done.id}
+        assert inbox.record(next_, [subject, other]) == set(), "what was left behind is freed"
+        database.close()

@@ -116,6 +116,7 @@ def test_a_ledger_whose_end_was_cut_off_and_whose_chain_was_made_to_fit(cluster:
         ).fetchone()
     assert before is not None
     heads = "UPDATE ledger.subject SET n = {n}, link = {link} WHERE subject = %(subject)s"
+    already = run(cluster, "journals").behind
     cut = f"DELETE FROM ledger.event {WHERE}"
     with (
         changed(cluster, "cluster", cut, BACK, **event.columns),
@@ -131,7 +132,7 @@ def test_a_ledger_whose_end_was_cut_off_and_whose_chain_was_made_to_fit(cluster:
         report = run(cluster, "journals", "log")
     assert {one.check for one in report.findings} == {"log"}
     assert places(report, "log") == {event.place}
-    assert report.behind == 1
+    assert report.behind == already + 1
 
 
 def test_a_value_changed_in_the_ledger_with_a_chain_that_holds(cluster: Settings) -> None:
