@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from epicrisis import metrics
 from epicrisis.errors import SettingsError
 
-LABELS = {"service", "consumers", "consumer", "reason", "of", "operator", "door", "outcome", "code"}
+LABELS = {"service", "consumers", "consumer", "reason", "of", "operator", "door", "outcome", "code", "state", "why"}
 
 
 def test_what_was_counted_is_answered_to_prometheus() -> None:
