@@ -65,7 +65,7 @@ def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, when: When = A
             yield Fact(n, sealed.meta, None, ERASED)
             continue
         try:
-            yield Fact(n, sealed.meta, codec.unseal(sealed, key))
+            yield Fact(n, sealed.meta, codec.unseal(sealed, key, indented=False))
         except Poison as problem:
             yield Fact(n, sealed.meta, None, problem.reason)
 

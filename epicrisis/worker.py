@@ -85,8 +85,8 @@ class Decoder:
         return Delivered(partition, offset, sealed.meta, value, sealed.body)
 
     def bodies(self, items: Iterable[Delivered]) -> None:
-        """Unseal the bodies that are needed, their facts only unless somebody reads the resources; what cannot be
-        unsealed carries its problem.
+        """Unseal the bodies that are needed, their facts only unless somebody reads the resources, and those without
+        indentation, which says nothing; what cannot be unsealed carries its problem.
         """
         needed = [item for item in items if self._needs(item.meta.type)]
         keys = self._keys.by_ids({item.meta.key for item in needed if item.meta.key is not None})
@@ -96,7 +96,7 @@ class Decoder:
                 if key is None:
                     raise KeyLost("the key of this subject is gone")
                 facts = not self._wholly[item.meta.type]
-                item.body = self._codec.unseal(Sealed(item.meta, item.sealed), key, facts=facts)
+                item.body = self._codec.unseal(Sealed(item.meta, item.sealed), key, facts=facts, indented=False)
             except Poison as problem:
                 item.problem = problem
 
