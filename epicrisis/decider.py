@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from epicrisis.access.api import Access, Glass
 from epicrisis.fhir.codes import Reading
 
 
@@ -81,7 +82,8 @@ class Service:
     others, and one may change hands. ``fallback`` is the reader of the one service that keeps every resource that
     nobody else kept. ``identifies`` names the resource types whose identifiers the service indexes, so that the same
     person (or practitioner, ...) sent again is the same subject and conditional references can be resolved. ``share``
-    makes the command that lets another clinic write about a subject.
+    makes the command that lets another clinic write about a subject. ``records`` and ``breaks`` make those that record
+    an access, and what is done to a break-glass: of the one service that does.
     """
 
     name: str
@@ -93,6 +95,8 @@ class Service:
     fallback: Reader | None = None
     identifies: frozenset[str] = frozenset()
     share: Callable[[UUID, str], To] | None = None
+    records: Callable[[Access], To] | None = None
+    breaks: Callable[[Glass], To] | None = None
 
 
 def fold(evolve: Callable[[Any, Any], Any], state: Any, events: Sequence[Any]) -> Any:

@@ -20,6 +20,7 @@
     ├── Gap                        an event is missing before this one
     ├── Zombie                     another process took over this work
     ├── NotKept                    a refused message was not kept in quarantine
+    ├── NotRecorded                an access could not be recorded, so nothing is given out
     └── SendFailed                 Kafka did not acknowledge
 
 The message says what happened and what to do next. It names topic, partition, offset, subject, file or
@@ -135,6 +136,10 @@ class Zombie(EpicrisisError):
 
 class NotKept(EpicrisisError):
     """A refused message was not kept in quarantine: too many wait there already, or it was erased there."""
+
+
+class NotRecorded(EpicrisisError):
+    """The access could not be recorded, so nothing is given out: see `epicrisis doctor`, then ask again."""
 
 
 class SendFailed(EpicrisisError):

@@ -65,6 +65,20 @@ class Codec:
         UnknownSchema
             ``meta.type`` and ``meta.version`` are not those of a class in the catalogue.
         """
+        sealed, id, subject = self._sealed(meta, body, key)
+        value = self._envelopes.write(meta, id, subject, key.id_bytes, sealed)
+        if len(value) > MAX_VALUE:
+            raise Refused(f"an event is {len(value)} bytes long, and at most {MAX_VALUE} are kept: send it in parts")
+        return value
+
+    def encode_unnumbered(self, meta: Meta, body: Any, key: DataKey) -> tuple[bytes, bytes]:
+        """`encode` without ``seq``, which no seal covers: what stands before it in the value, and what behind it."""
+        sealed, id, subject = self._sealed(meta, body, key)
+        before, after = self._envelopes.around(meta, id, subject, key.id_bytes, sealed)
+        return b"".join(before), b"".join(after)
+
+    def _sealed(self, meta: Meta, body: Any, key: DataKey) -> tuple[bytes, bytes, bytes]:
+        """The sealed body, and the bytes of event id and subject."""
         plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
         if plan.steps:
             raise UnknownSchema(f"{meta.type} is not written as v{meta.version} any more: take the class's version")
@@ -72,11 +86,7 @@ class Codec:
         layout = _shorten(values, plan, meta)
         frame = _BYTE[layout] + self.dictionaries.compress(plan.write(values), meta.stream.partition("/")[0])
         id, subject = meta.id.bytes, meta.subject.bytes
-        sealed = seal(frame, key, id + subject + plan.context)
-        value = self._envelopes.write(meta, id, subject, key.id_bytes, sealed)
-        if len(value) > MAX_VALUE:
-            raise Refused(f"an event is {len(value)} bytes long, and at most {MAX_VALUE} are kept: send it in parts")
-        return value
+        return seal(frame, key, id + subject + plan.context), id, subject
 
     def open(self, value: bytes) -> Sealed:
         """The envelope of a record value. No key is needed, and no schema is ever taken off the wire.

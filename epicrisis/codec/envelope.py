@@ -7,6 +7,7 @@ text that is not UTF-8, and bytes after the end are refused, and nothing is allo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -57,6 +58,13 @@ class Envelopes:
 
     def write(self, meta: Meta, id: bytes, subject: bytes, key: bytes, body: bytes) -> bytes:
         """The record value. ``id``, ``subject`` and ``key`` are the UUIDs' bytes; ``meta.key`` is not looked at."""
+        before, after = self.around(meta, id, subject, key, body)
+        return b"".join((*before, long(meta.seq), *after))
+
+    def around(
+        self, meta: Meta, id: bytes, subject: bytes, key: bytes, body: bytes
+    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """What stands before ``seq`` in the record value, and what behind it, in parts."""
         head = (meta.type, meta.version, meta.source, meta.operator, meta.clinic)
         head_bytes = self._heads.get(head)
         if head_bytes is None:
@@ -71,22 +79,10 @@ class Envelopes:
             whence = meta.message, meta.correlation, meta.causation
             ids = b"".join(_NONE if id is None else _SOME + id.bytes for id in whence)
             self._whence = whence, ids
-        return b"".join(
-            (
-                self._prefix,
-                id,
-                head_bytes,
-                subject,
-                long(meta.seq),
-                text(meta.stream),
-                recorded if meta.effective is meta.recorded else long(micros(meta.effective)),
-                recorded,
-                ids,
-                _SOME,
-                key,
-                long(len(body)),
-                body,
-            )
+        effective = recorded if meta.effective is meta.recorded else long(micros(meta.effective))
+        return (
+            (self._prefix, id, head_bytes, subject),
+            (text(meta.stream), effective, recorded, ids, _SOME, key, long(len(body)), body),
         )
 
     def read(self, value: bytes) -> tuple[Meta, bytes]:

@@ -1,6 +1,6 @@
 """The journal: a service's own event store, and the authority for what happened."""
 
-from epicrisis.journal.api import Append, Appended, Claim, History, Journal, NewEvent, Stored
+from epicrisis.journal.api import Append, Appended, Claim, History, Journal, NewEvent, Stored, Unnumbered
 from epicrisis.journal.memory import MemoryJournal
 from epicrisis.journal.memory_outgoing import MemoryOutgoing
 from epicrisis.journal.outgoing import Outgoing
@@ -20,4 +20,5 @@ __all__ = [
     "PostgresJournal",
     "PostgresOutgoing",
     "Stored",
+    "Unnumbered",
 ]

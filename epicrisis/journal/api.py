@@ -20,6 +20,20 @@ class NewEvent(NamedTuple):
     value: bytes
 
 
+class Unnumbered(NamedTuple):
+    """An event that is appended behind whatever its subject has. ``before`` and ``after`` are its record value without
+    the ``seq`` between them.
+    """
+
+    id: UUID
+    subject: UUID
+    stream: str
+    type: str
+    recorded: datetime
+    before: bytes
+    after: bytes
+
+
 class Stored(NamedTuple):
     """An event of a stream, as the journal holds it."""
 
@@ -85,6 +99,13 @@ class Journal(Protocol):
         Conflict
             A subject is not at its expected ``seq`` any more, or an identifier belongs to another resource. Read
             again, decide again.
+        """
+        ...
+
+    def append_next(self, events: Sequence[Unnumbered]) -> None:
+        """Append all of these, in one transaction, whatever was appended before: for what rests on no state.
+
+        It never conflicts. Nothing is recognised: the same events again are further ones.
         """
         ...
 

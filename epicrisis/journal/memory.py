@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
+from epicrisis.codec.writing import long
 from epicrisis.errors import Conflict
-from epicrisis.journal.api import Append, Appended, Claim, History, NewEvent, Stored
+from epicrisis.journal.api import Append, Appended, Claim, History, NewEvent, Stored, Unnumbered
 from epicrisis.journal.outgoing import Row
 from epicrisis.slices import slice_of
 
@@ -49,6 +50,14 @@ class MemoryJournal:
         with self._lock:
             found = self._check(appends, claims)
             return found or self._write(appends, claims, members, self._number(appends))
+
+    def append_next(self, events: Sequence[Unnumbered]) -> None:
+        with self._lock:
+            for e in events:
+                seq = len(self._events[e.subject]) + 1
+                new = NewEvent(e.id, seq, e.stream, e.type, e.recorded, e.before + long(seq) + e.after)
+                appends = [Append(e.subject, seq - 1, [new])]
+                self._write(appends, (), (), self._number(appends))
 
     def _check(self, appends: Sequence[Append], claims: Sequence[Claim]) -> Appended | None:
         """The first result, where these events are here already; raises `Conflict` where they may not be appended."""

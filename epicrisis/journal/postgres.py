@@ -12,7 +12,7 @@ import psycopg
 
 from epicrisis.database import Database
 from epicrisis.errors import Conflict
-from epicrisis.journal.api import Append, Appended, Claim, History, Stored
+from epicrisis.journal.api import Append, Appended, Claim, History, Stored, Unnumbered
 from epicrisis.slices import slice_of
 from epicrisis.sql import array, queries
 
@@ -95,6 +95,27 @@ class PostgresJournal:
         except psycopg.Rollback:
             return False
         return True
+
+    def append_next(self, events: Sequence[Unnumbered]) -> None:
+        slices = [slice_of(e.subject) for e in events]
+        locked = sorted(set(slices))
+        with self._database.session() as cur:
+            cur.execute(
+                _SQL["append_next"],
+                {
+                    "slices": array(locked),
+                    "subjects": array(e.subject for e in events),
+                    "ids": array(e.id for e in events),
+                    "event_slices": array(slices),
+                    "recorded": [e.recorded for e in events],
+                    "types": [e.type for e in events],
+                    "streams": [e.stream for e in events],
+                    "befores": [e.before for e in events],
+                    "afters": [e.after for e in events],
+                },
+            )
+        if self._on_append:
+            self._on_append(locked)
 
     def _already(self, appends: Sequence[Append]) -> Appended | None:
         """The first result, where all these events are in the journal already (looked up by their streams)."""

@@ -57,8 +57,8 @@ GRANT UPDATE (topic, next_offset, refusal) ON inbox.place TO {intake};
 """
 
 KEYS = """
-GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder}, {door};
-GRANT SELECT, INSERT ON keys.data_key TO {intake};
+GRANT USAGE ON SCHEMA keys TO {intake}, {worker}, {auditor}, {rebuilder}, {door}, {access_audit};
+GRANT SELECT, INSERT ON keys.data_key TO {intake}, {access_audit};
 GRANT SELECT ON keys.data_key TO {worker}, {auditor}, {rebuilder}, {door};
 GRANT SELECT, INSERT ON keys.wrapping_key TO {intake};
 GRANT SELECT ON keys.wrapping_key TO {worker}, {auditor}, {rebuilder};

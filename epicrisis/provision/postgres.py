@@ -75,7 +75,7 @@ def logins_of(database: str) -> Iterable[str]:
     return {
         "intake": ("intake", "reader", "auditor"),
         "cluster": ("worker", "reader", "auditor", "rebuilder", "door", "checkpoint"),
-        "keys": ("intake", "worker", "auditor", "rebuilder", "door"),
+        "keys": ("intake", "worker", "auditor", "rebuilder", "door", "access_audit"),
     }[database]
 
 
@@ -118,7 +118,7 @@ def _apply(
     service: str = "",
 ) -> None:
     """Run the DDL files that this database has not seen, each once, as its owner, all in one transaction."""
-    names = {role: sql.Identifier(settings.role(role)) for role in grants.LOGINS}
+    names = {role: sql.Identifier(settings.role(role)) for role in (*grants.LOGINS, *services())}
     names["service"] = sql.Identifier(settings.role(service))
     names["database"] = sql.Identifier(settings.database(name))
     with psycopg.connect(settings.admin_dsn(settings.database(name))) as connection:

@@ -15,6 +15,7 @@ from msgspec import field
 
 from epicrisis.event import Meta, record, replace
 from epicrisis.projection import Key, Projection, Scope
+from schemas.access_audit import EVENTS as ACCESS
 from schemas.diagnosis import (
     DiagnosisConfirmed,
     DiagnosisEnteredInError,
@@ -84,7 +85,7 @@ def other_clinic(event: PatientShared, meta: Meta) -> Iterable[Key]:
     return () if event.with_clinic in ("", meta.clinic) else ((event.with_clinic, meta.subject),)
 
 
-@projection.on_any(Membership, rows=own_clinic, but=(EntryRecorded, EntryAmended, EntryRetracted))
+@projection.on_any(Membership, rows=own_clinic, but=(EntryRecorded, EntryAmended, EntryRetracted, *ACCESS))
 def touched(row: Membership | None, meta: Meta) -> Membership:
     return _seen(row, meta, meta.clinic, 1)
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from epicrisis.event import Meta, record
 from epicrisis.projection import Projection, Scope
+from schemas.access_audit import EVENTS as ACCESS
 from schemas.diagnosis import (
     DiagnosisConfirmed,
     DiagnosisEnteredInError,
@@ -55,7 +56,7 @@ class Activity:
     events: int
 
 
-@projection.count_any(Activity, but=GROUPED)
+@projection.count_any(Activity, but=(*GROUPED, *ACCESS))
 def happened(meta: Meta) -> Iterable[Activity]:
     return _one(meta, "")
 

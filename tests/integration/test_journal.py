@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from epicrisis.codec.writing import long
 from epicrisis.database import Database
 from epicrisis.errors import Conflict
-from epicrisis.journal import Append, Claim, Journal, MemoryJournal, PostgresJournal
+from epicrisis.journal import Append, Claim, Journal, MemoryJournal, PostgresJournal, Unnumbered
 from epicrisis.slices import slice_of
-from tests.kernel_support import append_of, in_threads, new_events, own_namespace, subject_in
+from tests.kernel_support import START, append_of, in_threads, new_events, own_namespace, subject_in
 
 pytestmark = pytest.mark.servers
 WRITERS = 8
@@ -47,6 +48,11 @@ def head(journal: Journal, subject: UUID) -> int:
 
 def values(journal: Journal, subject: UUID) -> list[bytes]:
     return journal.after(subject, 1, 1_000_000)
+
+
+def unnumbered(subject: UUID, count: int) -> list[Unnumbered]:
+    stream = f"AuditEvent/{uuid4()}"
+    return [Unnumbered(uuid4(), subject, stream, "access_audit.Test", START, b"<", b">") for _ in range(count)]
 
 
 def test_events_are_numbered_without_gaps(journal: Journal) -> None:
@@ -89,6 +95,29 @@ def test_events_of_which_some_are_known_conflict(journal: Journal) -> None:
     with pytest.raises(Conflict):
         journal.append([Append(subject, 1, [*known, *new_events(subject, 2, 1)])])
     assert head(journal, subject) == 1
+
+
+def test_what_expects_nothing_is_numbered_behind_whatever_is_there(journal: Journal) -> None:
+    subject, other = uuid4(), uuid4()
+    journal.append([append_of(subject, 0, 126)])
+    # the number is written as Avro does: of one byte up to 63, of two up to 8191
+    journal.append_next([*unnumbered(subject, 3), *unnumbered(other, 1), *unnumbered(subject, 1)])
+    assert values(journal, subject)[126:] == [b"<" + long(n) + b">" for n in (127, 128, 129, 130)]
+    assert values(journal, other) == [b"<" + long(1) + b">"]
+    journal.append([append_of(subject, 130, 1)])
+    assert head(journal, subject) == 131
+
+
+def test_writers_who_expect_nothing_are_in_nobodys_way(journal: Journal) -> None:
+    subjects = [uuid4() for _ in range(3)]
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            journal.append_next([one for s in subjects[number % 2 :] for one in unnumbered(s, 1)])
+
+    in_threads(WRITERS, work)
+    assert [head(journal, s) for s in subjects] == [80, 160, 160]
+    assert len(values(journal, subjects[2])) == 160
 
 
 def test_several_subjects_are_appended_all_or_none(journal: Journal) -> None:

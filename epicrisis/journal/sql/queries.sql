@@ -32,6 +32,12 @@ SELECT journal.append_few(
     %(event_slices)s::smallint[], %(types)s::text[], %(event_streams)s::text[], %(values)s::bytea[]
 )
 
+-- append_next: events behind whatever their subjects have; see 08_append_next.sql
+SELECT journal.append_next(
+    %(slices)s::int[], %(subjects)s::uuid[], %(ids)s::uuid[], %(event_slices)s::smallint[],
+    %(recorded)s::timestamptz[], %(types)s::text[], %(streams)s::text[], %(befores)s::bytea[], %(afters)s::bytea[]
+)
+
 -- appended_ids: which of these event ids are in the journal already
 SELECT e.id, e.subject, e.seq
 FROM journal.event AS e

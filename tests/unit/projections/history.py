@@ -12,6 +12,13 @@ from hypothesis import strategies as st
 
 from epicrisis.event import Meta, event_type
 from epicrisis.projection import Projection, fold
+from schemas.access_audit import (
+    AccessRecorded,
+    BreakGlassEnded,
+    BreakGlassReviewed,
+    BreakGlassStarted,
+    Delivered,
+)
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
 from schemas.common import Coding
 from schemas.diagnosis import (
@@ -250,7 +257,37 @@ _EPISODE = EpisodeRecorded(
     episode_id=id_(61), clinic_id=ONCO, status="active", condition_id=id_(1), referral_id=id_(11), resource=b"{}"
 )
 
+
+def accessed(interaction: str = "read", *, glass: str = "", **more: Any) -> AccessRecorded:
+    known: dict[str, Any] = {
+        "interaction": interaction,
+        "action": "R",
+        "outcome": "0",
+        "status": 200,
+        "client": "his",
+        "user": "",
+        "purpose": "BTG" if glass else "",
+        "reason": "",
+        "break_glass_id": glass,
+        "request_id": "",
+        "resource_type": "Observation",
+        "patient": True,
+        "delivered": (Delivered(source="chart", seqs="1-3"),),
+        "resource": b"{}",
+    }
+    return AccessRecorded(**{**known, **more})
+
+
+BROKEN = BreakGlassStarted(
+    break_glass_id=id_(71), client="his", user="ada", purpose="BTG", reason="alone", until=at(4), resource=b"{}"
+)
+
 STORY: Sequence[tuple[Any, str]] = (
+    (BROKEN, OTHER),
+    (accessed(glass=id_(71)), OTHER),
+    (accessed("search-type"), GP),
+    (BreakGlassEnded(break_glass_id=id_(71), by="ada", over=False, resource=b"{}"), OTHER),
+    (BreakGlassReviewed(break_glass_id=id_(71), by="ben", justified=True, note="", resource=b"{}"), OTHER),
     (registered(), GP),
     (PatientShared(patient_id=str(SUBJECT), with_clinic=ONCO), GP),
     (

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 import projections
 from epicrisis.event import event_type, is_record
 from epicrisis.projection import Projection, Scope, fold
+from schemas.access_audit import EVENTS as ACCESS
 from tests.unit.projections.history import STORY, Happened, two_orders
 
 ROOT = Path(projections.__file__).parent
@@ -62,11 +63,12 @@ def sql_type(hint: Any) -> tuple[str, bool]:
     return SQL_TYPES[hint], False
 
 
-def test_there_are_six_read_models() -> None:
+def test_there_are_seven_read_models() -> None:
     assert NAMES == [
         "clinic_oncology_ward",
         "clinic_patients",
         "clinic_referrals",
+        "cluster_access",
         "cluster_activity",
         "cluster_chart",
         "cluster_oncology_pathway",
@@ -134,6 +136,12 @@ def test_the_story_has_every_kind_of_a_patients_events() -> None:
     told = {event_type(body) for body, _ in STORY}
     heard = {type_ for name in NAMES for type_ in load(name).handlers} - {"*"}
     assert {t for t in heard if not t.startswith("directory.")} <= told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_to_have_looked_at_a_patient_is_seen_in_the_access_log_alone(name: str) -> None:
+    touched = {event_type(body) for body in ACCESS if load(name).touches(event_type(body))}
+    assert touched == ({event_type(body) for body in ACCESS} if name == "cluster_access" else set())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -13,13 +14,19 @@ from epicrisis.decider import fold
 from epicrisis.errors import Refused
 from epicrisis.event import fields_of
 from epicrisis.found import services
+from schemas.access_audit import Delivered
 from schemas.common import Coding
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 # Few values, so that commands meet: the same clinic, the same stage, the same bytes.
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
-    str: st.sampled_from(["", "a/x", "b/y", "entered-in-error", "completed", "cancelled"]),
+    str: st.sampled_from(["", "a/x", "b/y", "entered-in-error", "completed", "cancelled", "BTG"]),
     bytes: st.sampled_from([b"", b"v1", b"v2"]),
     bool: st.booleans(),
+    int: st.just(200),
+    datetime: st.sampled_from([NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=9)]),
+    tuple[Delivered, ...]: st.just(()),
     Coding: st.just(Coding(system="s", code="c")),
     tuple[Coding, ...]: st.just(()),
     tuple[str, ...]: st.just(()),
