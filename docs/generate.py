@@ -151,7 +151,7 @@ def read_models() -> str:
 {NOTE}
 `epicrisis read <name>` shows the view `read.<name>` of the cluster database, whichever version is behind it. Read models of scope `clinic` show a clinic only its own rows (`--clinic operator/site`); the `auditor` role sees all.
 
-Every row ends with `incomplete`: true while the subject's events are [parked](../how-to/parked-subjects.md) for this read model (of a counter: while any subject's are), so that the row may lack the newest.
+Every row ends with `incomplete`: true while the subject's events are [parked](../how-to/parked-subjects.md) for this read model (of a counter: while any subject's are), so that the row may lack the newest. `shaped_by` is the last event that shaped the row: its number in the patient's history, as `epicrisis replay` and `epicrisis explain` show it. Counters have none.
 
 Times are UTC. `code` and `purpose_code` hold `system|code`, `category_code` the code alone.
 """
@@ -169,9 +169,10 @@ Times are UTC. `code` and `purpose_code` hold `system|code`, `category_code` the
 def view_columns(name: str) -> list[str]:
     """The columns of ``read.<name>``, read off ``reads.sql`` (or the row class) as the engine makes the view."""
     from epicrisis.found import projections, text_of
+    from epicrisis.projection import SHAPED_BY
 
     projection = projections()[name]
-    tables = {table.name: list(table.columns) for table in projection.tables.values()}
+    tables = {t.name: [*t.columns, *(() if t.sums else (SHAPED_BY,))] for t in projection.tables.values()}
     sql = text_of(f"projections.{name}", "reads.sql")
     if sql is None:
         return [*tables[name], "incomplete"]

@@ -22,6 +22,9 @@ R = TypeVar("R")
 Key = tuple[Any, ...]
 Place = tuple[str, Key]
 """A table's name and a key in it."""
+SHAPED_BY = "shaped_by"
+"""The column that every table has beside its row's (but a counter): which event shaped the row last, as its number in
+the subject's history (the ledger's ``n``). The engine makes and fills it."""
 ANY = "*"
 """The pseudo event type of functions that see every event (and only its Meta)."""
 
@@ -250,11 +253,19 @@ def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta]
     return rows
 
 
-def apply(steps: Sequence[Step], meta: Meta, rows: dict[Place, Any], counts: dict[Place, Count]) -> None:
+def apply(
+    steps: Sequence[Step],
+    meta: Meta,
+    n: int,
+    rows: dict[Place, Any],
+    shaped: dict[Place, int],
+    counts: dict[Place, Count],
+) -> None:
     """Apply one event, in memory: the one fold that live workers, rebuild and replay share.
 
-    ``rows`` maps (table, key) to the row or None; a place that is not in it counts as absent. ``counts`` collects
-    increments. Where a function raises, neither of them has changed.
+    ``n`` is the event's number in its subject's history. ``rows`` maps (table, key) to the row or None; a place that is
+    not in it counts as absent. ``shaped`` says of each row that became another which event did it last. ``counts``
+    collects increments. Where a function raises, none of them has changed.
     """
     if len(steps) == 1:  # nearly always: nothing to undo
         ((handler, event, keys),) = steps
@@ -264,7 +275,10 @@ def apply(steps: Sequence[Step], meta: Meta, rows: dict[Place, Any], counts: dic
             return
         if len(keys) == 1:
             place = (handler.table.name, keys[0])
-            rows[place] = handler.evolve(rows.get(place), event, meta)
+            old = rows.get(place)
+            new = handler.evolve(old, event, meta)
+            if new is not old:
+                rows[place], shaped[place] = new, n
             return
     next_rows: dict[Place, Any] = {}
     for step in steps:
@@ -274,8 +288,11 @@ def apply(steps: Sequence[Step], meta: Meta, rows: dict[Place, Any], counts: dic
             for key in step.keys:
                 place = (table, key)
                 old = next_rows[place] if place in next_rows else rows.get(place)
-                next_rows[place] = evolve(old, step.event, meta)
+                new = evolve(old, step.event, meta)
+                if new is not old:
+                    next_rows[place] = new
     rows.update(next_rows)
+    shaped.update(dict.fromkeys(next_rows, n))
     for step in steps:
         if step.handler.evolve is None:
             for increment in step.keys:
@@ -310,15 +327,28 @@ def _add_up(table: Table, increment: Any, counts: dict[Place, Count]) -> None:
         count.add(increment)
 
 
+class Folded(NamedTuple):
+    """What a history makes: the rows of every table by its name, each table's by key, and which event shaped each."""
+
+    rows: Mapping[str, list[Any]]
+    shaped: Mapping[Place, int]
+
+
 def fold(projection: Projection, history: Iterable[tuple[Any, Meta]]) -> Mapping[str, list[Any]]:
     """The rows of every table after this history of one subject: ``{table name: [row, ...]}``, by key."""
+    return folded(projection, ((event, meta, n) for n, (event, meta) in enumerate(history, 1))).rows
+
+
+def folded(projection: Projection, history: Iterable[tuple[Any, Meta, int]]) -> Folded:
+    """The same of events with their numbers, and the number of the event that shaped each row last."""
     rows: dict[Place, Any] = {}
+    shaped: dict[Place, int] = {}
     counts: dict[Place, Count] = {}
-    for event, meta in history:
-        apply(projection.plan(event, meta), meta, rows, counts)
+    for event, meta, n in history:
+        apply(projection.plan(event, meta), meta, n, rows, shaped, counts)
     result: dict[str, list[Any]] = {table.name: [] for table in projection.tables.values()}
     totals = {place: count.row() for place, count in counts.items()}
     for (name, _), row in sorted({**rows, **totals}.items(), key=lambda item: repr(item[0])):
         if row is not None:
             result[name].append(row)
-    return result
+    return Folded(result, shaped)

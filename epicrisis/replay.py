@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from epicrisis import projection as projecting
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.errors import Poison, Refused
 from epicrisis.event import Meta, fields_of
 from epicrisis.ledger import Entry
-from epicrisis.projection import Key, Place, Projection, Table, apply, fold
+from epicrisis.projection import Folded, Key, Place, Projection, Table, apply
 
 ERASED = "erased"
 """Its key is gone."""
@@ -78,7 +79,12 @@ def through(projection: Projection, history: Iterable[Fact]) -> Mapping[str, lis
     Refused
         An event that these rows rest on cannot be read, though its key is there.
     """
-    return fold(projection, ((fact.body, fact.meta) for fact in readable(projection, history)))
+    return folded(projection, history).rows
+
+
+def folded(projection: Projection, history: Iterable[Fact]) -> Folded:
+    """The same, and the number of the event that shaped each row last."""
+    return projecting.folded(projection, ((fact.body, fact.meta, fact.n) for fact in readable(projection, history)))
 
 
 def readable(projection: Projection, history: Iterable[Fact]) -> Iterator[Fact]:
@@ -177,12 +183,12 @@ def explained(
         steps = [step for step in projection.plan(fact.body, fact.meta) if step.handler.evolve is not None]
         places = list(dict.fromkeys((step.handler.table.name, key) for step in steps for key in step.keys))
         before = [rows.get(place) for place in places]
-        apply(steps, fact.meta, rows, {})
+        apply(steps, fact.meta, fact.n, rows, {}, {})
         for place, old in zip(places, before, strict=True):
             table, key = tables[place[0]], place[1]
             named = dict(zip(table.key, map(str, key), strict=True))
             if all(named.get(column) == value for column, value in wanted.items()):
-                for change in changes(table, key, old, rows[place]):
+                for change in changes(table, key, old, rows.get(place)):
                     yield fact, change
 
 

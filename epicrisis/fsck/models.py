@@ -17,8 +17,8 @@ from epicrisis.fsck.finding import Finding
 from epicrisis.ledger import history
 from epicrisis.projecting.digest import columns_of, content
 from epicrisis.projecting.generations import LIVE, generations
-from epicrisis.projection import Projection, Table
-from epicrisis.replay import ERASED, Fact, facts, through
+from epicrisis.projection import SHAPED_BY, Projection, Table
+from epicrisis.replay import ERASED, Fact, facts, folded
 from epicrisis.sql import queries
 
 _SQL = queries("epicrisis.fsck")
@@ -59,7 +59,7 @@ class Models:
 
     def _compare(self, projection: Projection, subject: UUID, told: Sequence[Fact]) -> Iterator[Finding]:
         try:
-            folded = through(projection, told)
+            made = folded(projection, told)
         except Refused:
             yield Finding(
                 check="models", problem="cannot be folded from the ledger", place=projection.name, subject=subject
@@ -67,16 +67,22 @@ class Models:
             return
         for table in projection.tables.values():
             if table.sums:
-                self._add(projection, table, folded[table.name])
+                self._add(projection, table, made.rows[table.name])
                 continue
-            expected = {table.key_of(row): plain(getattr(row, c) for c in table.columns) for row in folded[table.name]}
+            expected = {
+                (key := table.key_of(row)): (
+                    *plain(getattr(row, c) for c in table.columns),
+                    made.shaped[table.name, key],
+                )
+                for row in made.rows[table.name]
+            }
             found = self._rows(projection, table, subject)
             for key in sorted(expected.keys() | found.keys(), key=repr):
                 if problem := _problem(expected.get(key), found.get(key)):
                     yield Finding(check="models", problem=problem, place=table.name, subject=subject)
 
     def _rows(self, projection: Projection, table: Table, subject: UUID) -> dict[Any, tuple[Any, ...]]:
-        columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+        columns = sql.SQL(", ").join(map(sql.Identifier, (*table.columns, SHAPED_BY)))
         source = sql.Identifier(projection.schema, table.name)
         query = sql.SQL("SELECT {} FROM {} WHERE subject = %s").format(columns, source)
         places = [table.columns.index(name) for name in table.key]
@@ -118,10 +124,8 @@ def plain(values: Any) -> tuple[Any, ...]:
 def _problem(expected: Any, found: Any) -> str:
     if expected == found:
         return ""
-    return (
-        "the row is missing"
-        if found is None
-        else "there should be no such row"
-        if expected is None
-        else "the row differs"
-    )
+    if found is None:
+        return "the row is missing"
+    if expected is None:
+        return "there should be no such row"
+    return "the row differs" if expected[:-1] != found[:-1] else "it says that another event shaped it"

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from epicrisis.errors import EpicrisisError
-from epicrisis.projection import Projection, Scope, Table
+from epicrisis.projection import SHAPED_BY, Projection, Scope, Table
 from epicrisis.sql import literal
 
 _CLINIC = "clinic_id = current_setting('epicrisis.clinic', true)"
@@ -54,11 +54,21 @@ def create_projection(
 
 
 def create_tables(connection: Connection, projection: Projection, tables: str) -> None:
-    """The schema and its tables (``tables``: their DDL). Nobody but the owner sees into them yet."""
+    """The schema and its tables (``tables``: their DDL). Nobody but the owner sees into them yet.
+
+    Each gets the column `SHAPED_BY`; a counter has none, for what sums over subjects is in nobody's history.
+    """
     schema = sql.Identifier(projection.schema)
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
     connection.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
     connection.execute(literal(tables))
+    for table in projection.tables.values():
+        if not table.sums:
+            connection.execute(
+                sql.SQL("ALTER TABLE {} ADD COLUMN {} integer NOT NULL").format(
+                    sql.Identifier(table.name), sql.Identifier(SHAPED_BY)
+                )
+            )
     connection.execute("SET LOCAL search_path = pg_catalog")
 
 

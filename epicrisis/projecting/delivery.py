@@ -15,7 +15,7 @@ from epicrisis.projecting.store import Transaction
 
 class Delivered(msgspec.Struct, gc=False):
     """One event at its place in the log. ``sealed`` is its body as it came, ``body`` None where nobody needs it;
-    ``problem`` says why it can't be read.
+    ``problem`` says why it can't be read. ``n``: its number in its subject's history, once it is applied.
     """
 
     partition: int
@@ -25,6 +25,7 @@ class Delivered(msgspec.Struct, gc=False):
     sealed: bytes = b""
     body: Any = None
     problem: Poison | None = None
+    n: int = 0
 
 
 @dataclass(frozen=True, slots=True)

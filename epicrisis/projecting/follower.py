@@ -36,21 +36,26 @@ class ProjectionFollower:
                     if step.handler.evolve is not None and step.keys:
                         keys[step.handler.table.name].update(step.keys)
         rows = at.load(self.projection, keys)
+        shaped: dict[Place, int] = {}
         counts: dict[Place, Count] = {}
-        before = dict(rows)
-        failures = self._fold(delivered, planned, rows, counts)
+        failures = self._fold(delivered, planned, rows, shaped, counts)
         changed: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
-        for place, row in rows.items():
-            if row is not before.get(place):
-                changed[place[0]][place[1]] = row
+        for place in shaped:
+            changed[place[0]][place[1]] = rows[place]
         for place, count in counts.items():
             changed[place[0]][place[1]] = count.row()
-        at.save(self.projection, changed, shard)
+        at.save(self.projection, changed, shaped, shard)
         return failures
 
-    def fold(self, delivered: Sequence[Delivered], rows: dict[Place, Any], counts: dict[Place, Count]) -> list[Failure]:
+    def fold(
+        self,
+        delivered: Sequence[Delivered],
+        rows: dict[Place, Any],
+        shaped: dict[Place, int],
+        counts: dict[Place, Count],
+    ) -> list[Failure]:
         """Apply these events in memory alone: ``rows`` holds every row that they touch and that there is already."""
-        return self._fold(delivered, self._planned(delivered), rows, counts)
+        return self._fold(delivered, self._planned(delivered), rows, shaped, counts)
 
     def _planned(self, delivered: Sequence[Delivered]) -> list[tuple[Delivered, list[Step] | Failure]]:
         touched = {type_ for type_ in {item.meta.type for item in delivered} if self.projection.touches(type_)}
@@ -69,6 +74,7 @@ class ProjectionFollower:
         delivered: Sequence[Delivered],
         planned: Sequence[tuple[Delivered, list[Step] | Failure]],
         rows: dict[Place, Any],
+        shaped: dict[Place, int],
         counts: dict[Place, Count],
     ) -> list[Failure]:
         failures: list[Failure] = []
@@ -82,7 +88,7 @@ class ProjectionFollower:
                 waiting.add(item.meta.subject)
                 continue
             try:
-                apply(plan, item.meta, rows, counts)
+                apply(plan, item.meta, item.n, rows, shaped, counts)
             except Exception as error:
                 failures.append(Failure(item, f"evolve: {type(error).__name__}"))
                 waiting.add(item.meta.subject)

@@ -13,7 +13,7 @@ from epicrisis.audit.chain import ENTRY
 from epicrisis.event import replace
 from epicrisis.locks import Locks
 from epicrisis.projecting.store import Archived, Held, Move, Parked, Who
-from epicrisis.projection import Key, Place, Projection
+from epicrisis.projection import SHAPED_BY, Key, Place, Projection
 
 Name = tuple[Any, ...]
 Rows = dict[Name, Any]
@@ -21,6 +21,7 @@ Rows = dict[Name, Any]
 
 class MemoryStore:
     """See `Store`. Everything committed is in ``rows``, by what it is and its key; of counters there is a row a shard.
+    Which event shaped a row is under ``SHAPED_BY`` and the row's own name.
 
     Transactions read what is committed at that moment (and their own writes) and lock offsets, as PostgreSQL does.
     """
@@ -178,7 +179,13 @@ class MemoryTransaction:
         schema = projection.schema
         return {(table, key): self._row((schema, table, key)) for table, some in keys.items() for key in some}
 
-    def save(self, projection: Projection, rows: Mapping[str, Mapping[Key, Any]], shard: int) -> None:
+    def save(
+        self,
+        projection: Projection,
+        rows: Mapping[str, Mapping[Key, Any]],
+        shaped: Mapping[Place, int],
+        shard: int,
+    ) -> None:
         sums = {table.name: table.sums for table in projection.tables.values()}
         for table, some in rows.items():
             for key, row in some.items():
@@ -188,6 +195,8 @@ class MemoryTransaction:
                     self.sums[name] = sums[table]
                 else:
                     self.written[projection.schema, table, key] = row
+                    by = None if row is None else shaped[table, key]
+                    self.written[SHAPED_BY, projection.schema, table, key] = by
 
     def chains(self, subjects: Collection[UUID]) -> dict[UUID, tuple[int, bytes]]:
         found = {subject: self._row(("chain", subject)) for subject in subjects}

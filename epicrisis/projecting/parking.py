@@ -75,6 +75,7 @@ def _apply(at: Transaction, consumer: Consumer, positions: Positions, items: Ite
     """Apply these one by one; why the first that failed did."""
     try:
         for item in items:
+            item.n = positions.next_n(consumer.name, item.meta.subject)
             failures = apply_or_fail(at, consumer, [item], item.partition)
             if failures:
                 return failures[0].reason

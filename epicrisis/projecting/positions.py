@@ -29,13 +29,17 @@ class Positions:
         return cls(at.positions(consumers, subjects), at.parked(consumers, subjects))
 
     def admit(self, consumer: str, items: Iterable[Delivered]) -> tuple[list[Delivered], list[Failure]]:
-        """Divide a batch, in order, into what this consumer applies now and what has to wait; the rest is known."""
+        """Divide a batch, in order, into what this consumer applies now and what has to wait; the rest is known.
+
+        What it applies gets its number: every consumer follows one order, so as many events as it has applied were before.
+        """
         apply: list[Delivered] = []
         wait: list[Failure] = []
         seen: dict[UUID, tuple[dict[str, int], list[str]]] = {}
         subject: UUID | None = None
         ahead: dict[str, int] = {}
         reason: list[str] = []
+        n = 0
         for item in items:
             meta = item.meta
             if meta.subject is not subject:  # subjects come in runs: one look-up a run
@@ -44,10 +48,12 @@ class Positions:
                     place = (consumer, subject)
                     seen[subject] = dict(self._seqs.get(place, ())), [QUEUED] if place in self._parked else []
                 ahead, reason = seen[subject]
+                n = sum(ahead.values())
             last = ahead.get(meta.source, 0)
             if meta.seq <= last:
                 continue
             if not reason and meta.seq == last + 1:
+                item.n = n = n + 1
                 apply.append(item)
             else:
                 wait.append(Failure(item, reason[0] if reason else GAP))
@@ -59,6 +65,10 @@ class Positions:
         """The last ``seq`` applied, 0 where there is none."""
         seqs = self._seqs.get((consumer, subject))
         return seqs.get(source, 0) if seqs else 0
+
+    def next_n(self, consumer: str, subject: UUID) -> int:
+        """The number, in the subject's history, of the event that this consumer applies next."""
+        return sum(self._seqs.get((consumer, subject), {}).values()) + 1
 
     def settle(self, consumer: str, applied: Sequence[Delivered]) -> None:
         """These have been applied."""

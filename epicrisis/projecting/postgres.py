@@ -120,10 +120,16 @@ class PostgresTransaction:
             stores[name].load(self.cur, wanted, rows)
         return rows
 
-    def save(self, projection: Projection, rows: Mapping[str, Mapping[Key, Any]], shard: int) -> None:
+    def save(
+        self,
+        projection: Projection,
+        rows: Mapping[str, Mapping[Key, Any]],
+        shaped: Mapping[Place, int],
+        shard: int,
+    ) -> None:
         stores = self._stores(projection)
         for name, some in rows.items():
-            stores[name].write(self.cur, some, shard)
+            stores[name].write(self.cur, some, shaped, shard)
 
     def _stores(self, projection: Projection) -> dict[str, TableStore]:
         found = self._tables.get(projection.schema)

@@ -128,8 +128,17 @@ class Transaction(Protocol):
         """The rows of these keys, by table name; absent ones are None."""
         ...
 
-    def save(self, projection: Projection, rows: Mapping[str, Mapping[Key, Any]], shard: int) -> None:
-        """Write rows, by table name; None removes one. Of counters these are increments, added up in ``shard``."""
+    def save(
+        self,
+        projection: Projection,
+        rows: Mapping[str, Mapping[Key, Any]],
+        shaped: Mapping[Place, int],
+        shard: int,
+    ) -> None:
+        """Write rows, by table name, each with the number of the event that shaped it; None removes one.
+
+        Of counters these are increments, added up in ``shard``.
+        """
         ...
 
     # The ledger

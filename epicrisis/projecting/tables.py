@@ -10,17 +10,19 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from epicrisis.projection import Key, Place, Projection, Scope, Table, tuple_of
+from epicrisis.projection import SHAPED_BY, Key, Place, Projection, Scope, Table, tuple_of
 from epicrisis.sql import array
 
 Cursor = psycopg.Cursor[Any]
+Extended = tuple[Any, int]
+"""A row, and what stands in the column behind its own: which event shaped it; of a counter the shard."""
 
 SHORT = {"smallint": 2**15, "integer": 2**31}
 """Where a longer number would lose its upper bits in COPY, and nobody would notice; others are refused."""
 
 
 class TableStore:
-    """One table of a projection's version. ``shard`` is the extra last column of counters."""
+    """One table of a projection's version. Counters have a last column ``shard``, the others `SHAPED_BY`."""
 
     def __init__(self, projection: Projection, table: Table) -> None:
         self.table = table
@@ -29,7 +31,7 @@ class TableStore:
         self._types: dict[str, str] = {}
         self._values = tuple_of(self.columns)
         stage = f"stage_{projection.schema}_{list(projection.tables.values()).index(table)}"
-        names = [*self.columns, "shard"] if table.sums else list(self.columns)
+        names = [*self.columns, "shard" if table.sums else SHAPED_BY]
         key = [*table.key, "shard"] if table.sums else list(table.key)
         target, stage_name = sql.Identifier(projection.schema, table.name), sql.Identifier("pg_temp", stage)
         self._names, self._stage_name = names, stage
@@ -103,37 +105,40 @@ class TableStore:
             into[name, key] = row
             self._absent.discard(key)
 
-    def write(self, cur: Cursor, rows: Mapping[Key, Any], shard: int) -> None:
+    def write(self, cur: Cursor, rows: Mapping[Key, Any], shaped: Mapping[Place, int], shard: int) -> None:
         """Write these rows; None removes one. What `load` has not found is new: nobody else writes about a subject."""
         self._learn(cur)
         absent, self._absent = self._absent, set()
-        new = [row for key, row in rows.items() if row is not None and key in absent]
-        kept = [row for key, row in rows.items() if row is not None and key not in absent]
+        name, sums = self.table.name, bool(self.table.sums)
+        new: list[Extended] = []
+        kept: list[Extended] = []
+        for key, row in rows.items():
+            if row is not None:
+                (new if key in absent else kept).append((row, shard if sums else shaped[name, key]))
         gone = [key for key, row in rows.items() if row is None]
         if new:
-            self._copy_in(cur, self._fill, new, shard)
+            self._copy_in(cur, self._fill, new)
         if kept:
             cur.execute(self._create_stage)
             if self._written_by is cur:  # a second time in one transaction (a retry, a search for a culprit)
                 cur.execute(self._empty_stage)
             self._written_by = cur
-            self._copy_in(cur, self._copy, kept, shard)
+            self._copy_in(cur, self._copy, kept)
             cur.execute(self._upsert)
         if gone:
             cur.execute(self._delete, _columns(gone))
 
-    def fill(self, cur: Cursor, rows: Collection[Any], shard: int) -> None:
+    def fill(self, cur: Cursor, rows: Collection[Extended]) -> None:
         """Write rows whose keys are not there yet straight into the table: half the cost of `write`."""
         if rows:
             self._learn(cur)
-            self._copy_in(cur, self._fill, rows, shard)
+            self._copy_in(cur, self._fill, rows)
 
-    def _copy_in(self, cur: Cursor, into: sql.Composed, rows: Collection[Any], shard: int) -> None:
-        extra = (shard,) if self.table.sums else ()
+    def _copy_in(self, cur: Cursor, into: sql.Composed, rows: Collection[Extended]) -> None:
         with cur.copy(into) as copy:
             copy.set_types([self._types[c] for c in self._names])
-            for row in rows:
-                copy.write_row(self._encoded(row) + extra)
+            for row, last in rows:
+                copy.write_row((*self._encoded(row), last))
 
     def _encoded(self, row: Any) -> tuple[Any, ...]:
         values = self._values(row)

@@ -24,7 +24,7 @@ from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.parking import too_many
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.projecting.store import Parked
-from epicrisis.projecting.tables import TableStore
+from epicrisis.projecting.tables import Extended, TableStore
 from epicrisis.projection import Count, Place, Projection
 from epicrisis.slices import partition_of, slice_of
 from epicrisis.sql import queries
@@ -63,7 +63,7 @@ class Target:
 
     def clear(self) -> None:
         """Forget what was not written."""
-        self._rows: defaultdict[str, list[Any]] = defaultdict(list)
+        self._rows: defaultdict[str, list[Extended]] = defaultdict(list)
         self._counts: dict[Place, Count] = {}
         self._positions: list[tuple[UUID, dict[str, int]]] = []
         self._failures: list[Failure] = []
@@ -72,10 +72,11 @@ class Target:
     def fold(self, items: Sequence[Delivered], positions: list[tuple[UUID, dict[str, int]]]) -> None:
         """Fold the whole histories of some subjects. ``positions``: theirs, if nothing fails."""
         rows: dict[Place, Any] = {}
-        failures = self.follower.fold(items, rows, self._counts)
-        for (table, _), row in rows.items():
+        shaped: dict[Place, int] = {}
+        failures = self.follower.fold(items, rows, shaped, self._counts)
+        for place, row in rows.items():
             if row is not None:
-                self._rows[table].append(row)
+                self._rows[place[0]].append((row, shaped[place]))
         if failures:
             failed = {id(failure.delivered) for failure in failures}
             positions = positions_of([item for item in items if id(item) not in failed])
@@ -90,13 +91,13 @@ class Target:
     def write(self, cur: Cursor, shard: int, *, counts: bool) -> None:
         """Write what was folded; the counters only once, at the end of a part."""
         for name, rows in self._rows.items():
-            self._stores[name].fill(cur, rows, shard)
+            self._stores[name].fill(cur, rows)
         if counts:
-            sums: defaultdict[str, list[Any]] = defaultdict(list)
+            sums: defaultdict[str, list[Extended]] = defaultdict(list)
             for (name, _), count in self._counts.items():
-                sums[name].append(count.row())
+                sums[name].append((count.row(), shard))
             for name, rows in sums.items():
-                self._stores[name].fill(cur, rows, shard)
+                self._stores[name].fill(cur, rows)
         with cur.copy(_SQL["copy_positions"]) as copy:
             copy.set_types(["text", "uuid", "jsonb"])
             for subject, seqs in self._positions:
@@ -212,7 +213,10 @@ class Filler:
             copy.set_types(["int2", "bytea[]"])
             for slice_, values in copy.rows():
                 partition = partition_of(slice_, self._partitions)
-                items += [envelope(partition, FROM_THE_LEDGER, None, value) for value in values]
+                for n, value in enumerate(values, 1):
+                    item = envelope(partition, FROM_THE_LEDGER, None, value)
+                    item.n = n
+                    items.append(item)
                 if len(items) >= chunk:
                     self._decoder.bodies(items)
                     yield items

@@ -91,7 +91,10 @@ def mend(
         at = PostgresTransaction(cur)
         at.hold([generation.schema, LEDGER], [partition])
         decoder = Decoder(codec, keys, [follower])
-        items = [decoder.envelope(partition, FROM_THE_LEDGER, None, e.value) for e in history(cur, subject)]
+        items = []
+        for entry in history(cur, subject):
+            items.append(decoder.envelope(partition, FROM_THE_LEDGER, None, entry.value))
+            items[-1].n = entry.n
         if not items:
             raise Refused("the ledger knows no such patient: `epicrisis read clinic_patients` lists them")
         decoder.bodies(items)
@@ -100,10 +103,10 @@ def mend(
         if any(known.get(service, 0) < seq for service, seq in before.items()):
             raise EpicrisisError("the ledger is behind this read model: `epicrisis lag --wait 60`, then again")
         was = _digests(cur, generation, subject)
-        rows, counts, waiting = _fold(follower, items, before, at)
+        rows, shaped, counts, waiting = _fold(follower, items, before, at)
         try:
-            _replace(cur, generation, subject, rows)
-            at.save(generation, counts, partition)
+            _replace(cur, generation, subject, rows, shaped)
+            at.save(generation, counts, {}, partition)
         except UNWRITABLE as error:
             raise Refused(f"the rows cannot be written ({type(error).__name__}): mend the projection first") from None
         applied = [item for item in items if id(item) not in waiting]
@@ -114,19 +117,20 @@ def mend(
 
 def _fold(
     follower: ProjectionFollower, items: Sequence[Delivered], before: dict[str, int], at: PostgresTransaction
-) -> tuple[dict[str, dict[Key, Any]], dict[str, dict[Key, Any]], set[int]]:
-    """Rows and increments by table, and which events still wait (parked, in order)."""
+) -> tuple[dict[str, dict[Key, Any]], dict[Place, int], dict[str, dict[Key, Any]], set[int]]:
+    """Rows by table, what shaped them, increments by table, and which events still wait (parked, in order)."""
     known = [item for item in items if item.meta.seq <= before.get(item.meta.source, 0)]
     fresh = [item for item in items if item.meta.seq > before.get(item.meta.source, 0)]
     rows: dict[Place, Any] = {}
+    shaped: dict[Place, int] = {}
     counts: dict[Place, Count] = {}
-    if failures := follower.fold(known, rows, {}):
+    if failures := follower.fold(known, rows, shaped, {}):
         first = failures[0]
         raise Refused(
             f"event {first.delivered.meta.source} {first.delivered.meta.seq} of this history was applied once and "
             f"cannot be any more ({first.reason}): the rows stay as they are"
         )
-    failures = follower.fold(fresh, rows, counts)
+    failures = follower.fold(fresh, rows, shaped, counts)
     failed = {id(failure.delivered) for failure in failures}
     settled = {(item.meta.source, item.meta.seq) for item in items if id(item) not in failed}
     subject = items[0].meta.subject
@@ -140,15 +144,21 @@ def _fold(
             by_table[table][key] = row
     for (table, key), count in counts.items():
         sums[table][key] = count.row()
-    return by_table, sums, failed
+    return by_table, shaped, sums, failed
 
 
-def _replace(cur: Cursor, generation: Projection, subject: UUID, rows: dict[str, dict[Key, Any]]) -> None:
+def _replace(
+    cur: Cursor,
+    generation: Projection,
+    subject: UUID,
+    rows: dict[str, dict[Key, Any]],
+    shaped: dict[Place, int],
+) -> None:
     for table in generation.tables.values():
         if not table.sums:
             name = sql.Identifier(generation.schema, table.name)
             cur.execute(sql.SQL("DELETE FROM {} WHERE subject = %s").format(name), (subject,))
-    PostgresTransaction(cur).save(generation, rows, 0)
+    PostgresTransaction(cur).save(generation, rows, shaped, 0)
 
 
 def _digests(cur: Cursor, generation: Projection, subject: UUID) -> list[Digest]:

@@ -24,7 +24,7 @@ from schemas.inpatient_oncology import (
     WardMoved,
 )
 
-projection = Projection(name="clinic_oncology_ward", version=1, scope=Scope.CLINIC)
+projection = Projection(name="clinic_oncology_ward", version=2, scope=Scope.CLINIC)
 
 StayEvent = (
     TransferRequested

@@ -35,7 +35,7 @@ from schemas.registration import (
     PatientShared,
 )
 
-projection = Projection(name="clinic_patients", version=1, scope=Scope.CLINIC, roster=True)
+projection = Projection(name="clinic_patients", version=2, scope=Scope.CLINIC, roster=True)
 
 OVER = frozenset({"resolved", "inactive", "remission"})
 """The clinical statuses of a problem that is not open (https://hl7.org/fhir/R4/valueset-condition-clinical.html)."""

@@ -14,7 +14,8 @@ SELECT
     known.last_event,
     known.last_event_at,
     known.events,
-    greatest(known.updated, person.updated) AS updated
+    greatest(known.updated, person.updated) AS updated,
+    greatest(known.shaped_by, person.shaped_by) AS shaped_by
 FROM clinic_patients AS known
 JOIN clinic_patients_person AS person ON person.subject = known.subject
 WHERE NOT person.entered_in_error

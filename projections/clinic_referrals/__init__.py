@@ -19,7 +19,7 @@ from schemas.referral import (
     ReferralScheduled,
 )
 
-projection = Projection(name="clinic_referrals", version=1, scope=Scope.CLINIC)
+projection = Projection(name="clinic_referrals", version=2, scope=Scope.CLINIC)
 
 Described = ReferralRequested | ReferralRevised
 Progress = (

@@ -49,7 +49,7 @@ from schemas.registration import PatientDetailsChanged, PatientEnteredInError, P
 
 projection = Projection(
     name="cluster_chart",
-    version=2,
+    version=3,
     scope=Scope.CLUSTER,
     resources=True,
     by_roster=True,

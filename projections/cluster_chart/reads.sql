@@ -16,5 +16,6 @@ SELECT
     seqs,
     begins,
     ends,
-    tokens
+    tokens,
+    shaped_by
 FROM cluster_chart

@@ -40,7 +40,7 @@ from schemas.referral import (
     ReferralRevised,
 )
 
-projection = Projection(name="cluster_oncology_pathway", version=1, scope=Scope.CLUSTER)
+projection = Projection(name="cluster_oncology_pathway", version=2, scope=Scope.CLUSTER)
 
 POLICY = tomllib.loads(Path(__file__).with_name("policy.toml").read_text(encoding="utf-8"))
 GROUPS = frozenset(POLICY["groups"])

@@ -18,6 +18,7 @@ SELECT
     round(extract(epoch FROM first_treatment_at - suspected_at) / 3600, 1) AS hours_to_treatment,
     coalesce(promise_kept, CASE WHEN due_at < now() THEN false END) AS promise_kept,
     due_at,
-    updated
+    updated,
+    shaped_by
 FROM cluster_oncology_pathway
 WHERE status <> ''

@@ -80,7 +80,7 @@ def test_what_is_not_kept_per_clinic_says_so(run: Callable[..., Result]) -> None
 
 def test_lag_has_a_row_per_service_and_per_consumer(run: Callable[..., Result]) -> None:
     found = json.loads(run("lag", "--wait", "30", "--format", "json").stdout)
-    assert {row["name"] for row in found} > {"registration", "chart", "ledger", "clinic_patients_v1"}
+    assert {row["name"] for row in found} > {"registration", "chart", "ledger", "clinic_patients_v2"}
     assert {row["behind"] for row in found} == {0}
 
 

@@ -123,10 +123,10 @@ def test_an_event_whose_key_is_lost_parks_its_subject_and_is_in_the_ledger(
     anybody.flush()
     pipeline.wait()
     found = rows(cluster, "SELECT consumer, reason FROM projection.parked WHERE subject = %s ORDER BY 1", subject)
-    assert ("cluster_chart_v2", "key_lost") in found
+    assert ("cluster_chart_v3", "key_lost") in found
     assert {reason for _, reason in found} == {"key_lost"}
     assert rows(cluster, "SELECT value FROM ledger.event WHERE subject = %s", subject) == [(value,)]
-    (shown,) = [row for row in parked.queue(cluster, subject) if row["consumer"] == "cluster_chart_v2"]
+    (shown,) = [row for row in parked.queue(cluster, subject) if row["consumer"] == "cluster_chart_v3"]
     assert (shown["reason"], shown["type"]) == ("key_lost", "chart.ResourceRecorded")
 
 

@@ -229,7 +229,7 @@ def seen(cluster: Settings, query: str, clinic: str | None) -> list[tuple[Any, .
 
 def test_a_clinic_sees_its_own_patients_only(filled: Settings) -> None:
     for clinic, family in ((HERE, "Hier"), (THERE, "Dort")):
-        person = "SELECT family FROM clinic_patients_v1.clinic_patients_person"
+        person = "SELECT family FROM clinic_patients_v2.clinic_patients_person"
         assert seen(filled, person, clinic) == [(family,)]
         assert seen(filled, "SELECT family, clinic_id FROM read.clinic_patients", clinic) == [(family, clinic)]
         rows = read(filled, projections()["clinic_patients"], clinic=clinic)[1]
@@ -300,9 +300,9 @@ def test_a_front_door_sees_its_own_clinics_subjects_whatever_it_asks(filled: Set
     [
         "ledger.event",
         "ledger.subject",
-        "cluster_chart_v2.cluster_chart",
-        "cluster_chart_v2.cluster_chart_word",
-        "clinic_patients_v1.clinic_patients_person",
+        "cluster_chart_v3.cluster_chart",
+        "cluster_chart_v3.cluster_chart_word",
+        "clinic_patients_v2.clinic_patients_person",
         "read.clinic_patients",
         "read.cluster_chart",
         "projection.poison",
@@ -410,7 +410,7 @@ def test_no_name_date_or_code_leaves_the_sealed_bodies(
             said.append(f"{caught.value!r}")
         running.wait()
         listed = parked.listing(cluster)
-        assert any(row["consumer"] == "cluster_chart_v2" for row in listed)
+        assert any(row["consumer"] == "cluster_chart_v3" for row in listed)
         said.append(repr(listed))
         said += [repr(parked.queue(cluster, row["subject"])) for row in listed if "subject" in row]
     consumer = KafkaConsumer(**cluster.kafka("worker"), enable_auto_commit=False, group_id=None)

@@ -13,7 +13,7 @@ from epicrisis.intake import Receipt
 from epicrisis.journal import Append
 from epicrisis.projecting.memory import MemoryTransaction
 from epicrisis.projecting.store import Archived
-from epicrisis.projection import Projection, fold
+from epicrisis.projection import SHAPED_BY, Projection, folded
 from epicrisis.slices import slice_of
 from tests.faults.simulation.model import Models, Trail, plain_codec
 from tests.faults.simulation.schedule import Seen
@@ -182,14 +182,21 @@ class Truth:
     def _folded(self, projection: Projection, ledger: Mapping[UUID, Sequence[Archived]], store: Store) -> None:
         expected: dict[str, set[Any]] = {}
         sums: Counter[Any] = Counter()
+        keys = {table.name: table.key_of for table in projection.tables.values()}
         for events in ledger.values():
-            facts = [(plain_codec().unseal(plain_codec().open(e.value), None), self.metas[e.value]) for e in events]
-            for table, rows in fold(projection, facts).items():
+            facts = [
+                (plain_codec().unseal(plain_codec().open(e.value), None), self.metas[e.value], e.n) for e in events
+            ]
+            made = folded(projection, facts)
+            for table, rows in made.rows.items():
                 for row in rows:
                     if hasattr(row, "events"):
                         sums[row.clinic, row.type] += row.events
                     else:
                         expected.setdefault(table, set()).add(row)
+                        place = table, keys[table](row)
+                        by = store.rows.get((SHAPED_BY, projection.schema, *place))
+                        must(by == made.shaped[place], f"{place}: shaped by {made.shaped[place]}, it says by {by}")
         found: dict[str, set[Any]] = {}
         counted: Counter[Any] = Counter()
         for name, row in store.rows.items():

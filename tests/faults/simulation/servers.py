@@ -139,9 +139,15 @@ class Transaction(MemoryTransaction):
         self.session.turn("load")
         return super().load(projection, keys)
 
-    def save(self, projection: Projection, rows: Mapping[str, Mapping[Key, Any]], shard: int) -> None:
+    def save(
+        self,
+        projection: Projection,
+        rows: Mapping[str, Mapping[Key, Any]],
+        shaped: Mapping[Place, int],
+        shard: int,
+    ) -> None:
         self.session.turn("save")
-        super().save(projection, rows, shard)
+        super().save(projection, rows, shaped, shard)
         if any(self._refuses(row) for some in rows.values() for row in some.values()):
             raise psycopg.DataError("a row cannot be written")
 

@@ -87,7 +87,7 @@ def in_batches(projection: Projection, history: list[tuple[Any, Meta]], cuts: li
         rows: dict[Place, Any] = {k: v for k, v in table.items() if k[0] == "probe"}
         counts: dict[Place, Any] = {}
         for event, meta in history[first:last]:
-            apply(projection.plan(event, meta), meta, rows, counts)
+            apply(projection.plan(event, meta), meta, meta.seq, rows, {}, counts)
         table.update(rows)
         for place, count in counts.items():
             increment = count.row()
@@ -120,11 +120,11 @@ def test_where_a_function_raises_nothing_has_changed() -> None:
     rows: dict[Place, Any] = {}
     counts: dict[Place, Any] = {}
     event, meta = one(SUBJECTS[0], 1, PatientShared(patient_id="p", with_clinic="a"))
-    apply(projection.plan(event, meta), meta, rows, counts)
+    apply(projection.plan(event, meta), meta, meta.seq, rows, {}, counts)
     before = dict(rows), {place: count.row() for place, count in counts.items()}
     event, meta = one(SUBJECTS[0], 2, PatientShared(patient_id="p", with_clinic="boom"))
     with pytest.raises(LookupError):
-        apply(projection.plan(event, meta), meta, rows, counts)
+        apply(projection.plan(event, meta), meta, meta.seq, rows, {}, counts)
     assert (rows, {place: count.row() for place, count in counts.items()}) == before
 
 
