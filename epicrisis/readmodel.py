@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from psycopg import sql
 
 from epicrisis.database import Database
 from epicrisis.errors import Refused, SettingsError
 from epicrisis.found import projection, projections
-from epicrisis.projection import Projection, Scope, Table
+from epicrisis.projecting.generations import LIVE, generations
+from epicrisis.projection import SHAPED_BY, Place, Projection, Scope, Table
 from epicrisis.settings import Settings
 
 
@@ -66,6 +68,27 @@ def read(
             return chosen, [dict(zip(chosen, row, strict=True)) for row in cur]
     finally:
         database.close()
+
+
+def shaped(settings: Settings, projection: Projection, subject: UUID) -> dict[Place, int]:
+    """What a subject's rows say that shaped them last, in the generation that is read: numbers in its history."""
+    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
+    found: dict[Place, int] = {}
+    try:
+        with database.transaction() as cur:
+            live = [g for g in generations(cur, projection.name) if g.state == LIVE and g.version == projection.version]
+            keyed = [table for table in projection.tables.values() if live and not table.sums]
+            for table in keyed:
+                query = sql.SQL("SELECT {}, {} FROM {} WHERE subject = %s").format(
+                    sql.SQL(", ").join(map(sql.Identifier, table.key)),
+                    sql.Identifier(SHAPED_BY),
+                    sql.Identifier(live[0].schema, table.name),
+                )
+                for *key, n in cur.execute(query, (subject,)):
+                    found[table.name, tuple(key)] = n
+    finally:
+        database.close()
+    return found
 
 
 def find(name: str) -> tuple[Projection, Table]:

@@ -14,7 +14,21 @@ if TYPE_CHECKING:
 
 TIMELINE = ("n", "effective", "recorded", "clinic", "event", "what", "stream")
 CHANGES = ("table", "key", "change", "column", "before", "after")
-EXPLAINED = ("n", "recorded", "clinic", "event", "table", "key", "column", "before", "after", "source", "seq", "id")
+EXPLAINED = (
+    "n",
+    "recorded",
+    "clinic",
+    "event",
+    "table",
+    "key",
+    "column",
+    "before",
+    "after",
+    "last",
+    "source",
+    "seq",
+    "id",
+)
 
 AsOf = Annotated[str | None, typer.Option(help="Only what was true by then (FHIR dateTime).")]
 KnownAt = Annotated[str | None, typer.Option(help="Only what had been recorded by then (FHIR dateTime).")]
@@ -41,8 +55,8 @@ def replay(
     other, so "what did we know on Monday about the week before" takes both.
     """
     from epicrisis import replay as history
-    from epicrisis.event import fields_of
     from epicrisis.found import projection as find
+    from epicrisis.projection import SHAPED_BY
 
     if diff is not None:
         if known_at is not None:
@@ -54,9 +68,16 @@ def replay(
     if through is None:
         emit(history.timeline(known), TIMELINE, format, title=f"{patient}: {when}")
         return
-    for table, rows in history.through(find(through), known).items():
-        columns = fields_of(type(rows[0])) if rows else ()
-        emit([{c: getattr(r, c) for c in columns} for r in rows], columns, format, title=table)
+    found = find(through)
+    made = history.folded(found, known)
+    for table in found.tables.values():
+        listed = [{c: getattr(row, c) for c in table.columns} for row in made.rows[table.name]]
+        columns = table.columns
+        if not table.sums:
+            columns = (*columns, SHAPED_BY)
+            for row, line in zip(made.rows[table.name], listed, strict=True):
+                line[SHAPED_BY] = made.shaped[table.name, table.key_of(row)]
+        emit(listed, columns if listed else (), format, title=table.name)
 
 
 def _differ(patient: str, as_of: str | None, moments: tuple[str, str], through: str | None, format: Format) -> None:
@@ -83,16 +104,22 @@ def explain(
     key: Annotated[list[str] | None, typer.Argument(help="More of the row's key, as column=value.")] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Show which events, in order, made a patient's rows of a read model what they are."""
+    """Show which events, in order, made a patient's rows of a read model what they are.
+
+    A row of the read model knows which event shaped it last: the changes of that one are marked.
+    """
     from epicrisis.errors import Refused
     from epicrisis.found import projection as find
-    from epicrisis.readmodel import conditions
-    from epicrisis.replay import explained
+    from epicrisis.readmodel import conditions, shaped
+    from epicrisis.replay import explained, subject_of
+    from epicrisis.settings import Settings
 
     found, wanted = find(projection), conditions(key or [])
     known = {column for table in found.tables.values() for column in table.key}
     if unknown := sorted(set(wanted) - known):
         raise Refused(f"{', '.join(unknown)} is in no key of {projection}; there are: {', '.join(sorted(known))}")
+    changes = list(explained(found, _history(patient, _when(None, None)), wanted))
+    stored = shaped(Settings.read(), found, subject_of(patient))
     rows: list[dict[str, Any]] = [
         {
             **change,
@@ -103,8 +130,9 @@ def explain(
             "source": fact.meta.source,
             "seq": fact.meta.seq,
             "id": fact.meta.id,
+            "last": stored.get((change["table"], tuple(change["key"].values()))) == fact.n,
         }
-        for fact, change in explained(found, _history(patient, _when(None, None)), wanted)
+        for fact, change in changes
     ]
     emit(rows, EXPLAINED, format, title=f"{projection}: {counted(len(rows), 'change')}")
 

@@ -31,7 +31,7 @@ class Positions:
     def admit(self, consumer: str, items: Iterable[Delivered]) -> tuple[list[Delivered], list[Failure]]:
         """Divide a batch, in order, into what this consumer applies now and what has to wait; the rest is known.
 
-        What it applies gets its number: every consumer follows one order, so as many events as it has applied were before.
+        What it applies gets its number: all consumers follow one order, so it is one more than this one has applied.
         """
         apply: list[Delivered] = []
         wait: list[Failure] = []

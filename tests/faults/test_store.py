@@ -19,7 +19,7 @@ from epicrisis.journal.outgoing import Move as CursorMove
 from epicrisis.projecting.memory import MemoryStore
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projecting.store import Archived, Move, Parked, Store
-from epicrisis.projection import Projection
+from epicrisis.projection import SHAPED_BY, Projection
 from epicrisis.settings import Settings
 from epicrisis.slices import slice_of
 from tests.kernel_support import Count as Counted
@@ -111,6 +111,18 @@ def test_a_queue_keeps_its_order_and_each_event_once(case: Case) -> None:
         assert [(p.seq, p.reason) for p in at.queue(case.name, subject)] == [(8, "write: DataError"), (9, "queued")]
 
 
+def shaped_by(case: Case, subject: UUID) -> int:
+    """What the row of a subject says."""
+    name = case.projection.name
+    if isinstance(case.store, MemoryStore):
+        return int(case.store.rows[SHAPED_BY, case.projection.schema, name, (subject,)])
+    assert isinstance(case.store, PostgresStore)
+    with case.store.transaction() as at:
+        query = f"SELECT {SHAPED_BY} FROM {case.projection.schema}.{name} WHERE subject = %s"
+        row = at.cur.execute(query.encode(), (subject,)).fetchone()
+    return int(row[0]) if row else 0
+
+
 def test_rows_come_back_as_they_were_written_and_none_removes_one(case: Case) -> None:
     name, (one, other) = case.projection.name, (uuid4(), uuid4())
     row = Trail(subject=one, trail="a;", number=1)
@@ -119,6 +131,8 @@ def test_rows_come_back_as_they_were_written_and_none_removes_one(case: Case) ->
         at.save(case.projection, {name: {(one,): row}}, {(name, (one,)): 3}, 0)
     with case.store.transaction() as at:
         assert at.load(case.projection, {name: {(one,)}}) == {(name, (one,)): row}
+    assert shaped_by(case, one) == 3
+    with case.store.transaction() as at:
         at.save(case.projection, {name: {(one,): None}}, {(name, (one,)): 4}, 0)
     with case.store.transaction() as at:
         assert at.load(case.projection, {name: {(one,)}}) == {(name, (one,)): None}

@@ -201,6 +201,9 @@ def test_rows_and_counters_that_nobody_folded(cluster: Settings) -> None:
     with changed(cluster, "cluster", row.format("status || 'x'"), row.format("rtrim(status, 'x')")):
         assert ("models", "the row differs") in said(run(cluster, "models"))
         assert run(cluster, "models", sample=0).findings == []
+    by = f"UPDATE {CHART}_v{version()}.{CHART} SET shaped_by = shaped_by {{}} 1 WHERE resource_type = 'Patient'"
+    with changed(cluster, "cluster", by.format("+"), by.format("-")):
+        assert said(run(cluster, "models")) == {("models", "it says that another event shaped it")}
     count = "UPDATE cluster_activity_v1.cluster_activity SET events = events {} 1"
     with changed(cluster, "cluster", count.format("+"), count.format("-")):
         assert said(run(cluster, "models")) == {("models", "the counter shows another sum")}

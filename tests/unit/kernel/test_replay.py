@@ -14,7 +14,7 @@ from epicrisis.errors import Refused
 from epicrisis.event import Meta, replace
 from epicrisis.found import projections
 from epicrisis.ledger import Entry
-from epicrisis.replay import Fact, When, differences, explained, facts, through, timeline
+from epicrisis.replay import Fact, When, differences, explained, facts, folded, through, timeline
 from tests.kernel_support import START, MemoryLog, note
 
 CHART = projections()["cluster_chart"]
@@ -111,3 +111,15 @@ def test_what_is_explained_adds_up_to_the_row() -> None:
             made[change["column"]] = change["after"]
         assert made == {c: getattr(row, c) for c in made}
         assert {"status", "version", "seqs"} <= set(made)
+
+
+def test_every_row_knows_the_event_that_shaped_it_last() -> None:
+    history = amended()
+    made = folded(CHART, history)
+    table = next(iter(CHART.tables.values()))
+    by = {row.version: made.shaped[table.name, table.key_of(row)] for row in made.rows[table.name]}
+    assert by == {3: 3, 1: 4}
+    early = folded(CHART, history[:2])
+    assert set(early.shaped.values()) == {2}
+    explained_by = {change["key"]["resource_id"]: fact.n for fact, change in explained(CHART, history)}
+    assert set(explained_by.values()) == {3, 4}
