@@ -178,8 +178,8 @@ def view_columns(name: str) -> list[str]:
         return [*tables[name], "incomplete"]
     found: list[str] = []
     for item in _select_list(re.sub(r"^--.*$", "", sql, flags=re.MULTILINE)):
-        if (star := re.fullmatch(r"(\w+)\.\*", item)) is not None:
-            found += tables[star[1]]
+        if (star := re.fullmatch(r"(?:(\w+)\.)?\*", item)) is not None:
+            found += tables[star[1] or name]
         else:
             found.append(re.split(r"\bAS\b|\.", item)[-1].strip())
     return [*found, "incomplete"]
