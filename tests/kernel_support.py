@@ -18,6 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 from epicrisis import assembly
 from epicrisis.assembly import codec
 from epicrisis.codec import DataKey, KeyStore
+from epicrisis.codec.envelope import Envelopes
 from epicrisis.database import Database
 from epicrisis.event import Meta, event_type, event_version, record, replace
 from epicrisis.found import services
@@ -59,10 +60,27 @@ def subject_in(slice_: int) -> UUID:
 
 
 def new_events(subject: UUID, first: int, count: int, stream: str = "", type_: str = "chart.Test") -> list[NewEvent]:
-    """Events for a journal, numbered from ``first``; their values name subject and seq."""
-    return [
-        NewEvent(uuid4(), seq, stream or f"Patient/{subject}", type_, START, f"{subject}/{seq}".encode())
+    """Events for a journal, numbered from ``first``; their bodies are not sealed."""
+    metas = [
+        Meta(
+            id=uuid4(),
+            type=type_,
+            version=1,
+            source="chart",
+            operator="charite",
+            clinic="charite/gyn",
+            subject=subject,
+            seq=seq,
+            stream=stream or f"Patient/{subject}",
+            effective=START,
+            recorded=START,
+        )
         for seq in range(first, first + count)
+    ]
+    write = Envelopes(codec().catalogue.envelope).write
+    return [
+        NewEvent(m.id, m.seq, m.stream, m.type, m.recorded, write(m, m.id.bytes, subject.bytes, bytes(16), b"body"))
+        for m in metas
     ]
 
 

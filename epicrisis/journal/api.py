@@ -10,7 +10,7 @@ from uuid import UUID
 
 
 class NewEvent(NamedTuple):
-    """An event to append. ``value`` is the final record value, sealed and framed, with its ``seq`` inside."""
+    """An event to append. ``value`` is the final record value, sealed and framed; its envelope says the rest, too."""
 
     id: UUID
     seq: int

@@ -12,13 +12,13 @@ import psycopg
 
 from epicrisis.database import Database
 from epicrisis.errors import Conflict
-from epicrisis.journal.api import Append, Appended, Claim, History, Stored, Unnumbered
+from epicrisis.journal.api import Append, Appended, Claim, History, NewEvent, Stored, Unnumbered
 from epicrisis.slices import slice_of
 from epicrisis.sql import array, queries
 
 _SQL = queries(__package__ or "epicrisis.journal")
-_COLUMNS = ["int8", "timestamptz", "uuid", "uuid", "int2", "text", "text", "bytea"]
-_Columns = tuple[int, datetime, UUID, UUID, int, str, str, bytes]
+_COLUMNS = ["timestamptz", "uuid", "int4", "int2", "int2", "int2", "bytea"]
+_Columns = tuple[datetime, UUID, int, int, int, int, bytes]
 FEW = 32
 """Up to so many events go in one call; of more, copying them is what costs."""
 
@@ -55,11 +55,7 @@ class PostgresJournal:
         members: Collection[tuple[UUID, str]] = (),
     ) -> Appended:
         slices = sorted({slice_of(a.subject) for a in appends})
-        rows = [
-            (e.seq, e.recorded, a.subject, e.id, slice_of(a.subject), e.type, e.stream, e.value)
-            for a in appends
-            for e in a.events
-        ]
+        rows = [_columns(a.subject, e) for a in appends for e in a.events]
         prepared = _prepared(slices, appends, claims, members)
         try:
             done = self._append_few(prepared, rows) if 0 < len(rows) <= FEW else self._append_many(prepared, rows)
@@ -99,17 +95,17 @@ class PostgresJournal:
     def append_next(self, events: Sequence[Unnumbered]) -> None:
         slices = [slice_of(e.subject) for e in events]
         locked = sorted(set(slices))
+        places = [_place(e.stream, e.after) for e in events]
         with self._database.session() as cur:
             cur.execute(
                 _SQL["append_next"],
                 {
                     "slices": array(locked),
-                    "subjects": array(e.subject for e in events),
-                    "ids": array(e.id for e in events),
-                    "event_slices": array(slices),
                     "recorded": [e.recorded for e in events],
-                    "types": [e.type for e in events],
-                    "streams": [e.stream for e in events],
+                    "subjects": array(e.subject for e in events),
+                    "event_slices": array(slices),
+                    "streams_at": array(at for at, _ in places),
+                    "stream_lengths": array(length for _, length in places),
                     "befores": [e.before for e in events],
                     "afters": [e.after for e in events],
                 },
@@ -173,16 +169,26 @@ def _prepared(
     }
 
 
+def _columns(subject: UUID, event: NewEvent) -> _Columns:
+    at, length = _place(event.stream, event.value)
+    return event.recorded, subject, event.seq, slice_of(subject), at, length, event.value
+
+
+def _place(stream: str, value: bytes) -> tuple[int, int]:
+    """Where in a value its stream stands, counted from 1, and how long it is; see 09_event.sql."""
+    text = stream.encode()
+    return value.index(text) + 1, len(text)
+
+
 def _arrays(rows: Sequence[_Columns]) -> dict[str, Any]:
     """What the query `append_few` asks for besides."""
-    seqs, recorded, owners, ids, slices, types, streams, values = zip(*rows, strict=True)
+    recorded, owners, seqs, slices, streams_at, stream_lengths, values = zip(*rows, strict=True)
     return {
-        "seqs": array(seqs),
         "recorded": list(recorded),
         "owners": array(owners),
-        "event_ids": array(ids),
+        "seqs": array(seqs),
         "event_slices": array(slices),
-        "types": list(types),
-        "event_streams": list(streams),
+        "streams_at": array(streams_at),
+        "stream_lengths": array(stream_lengths),
         "values": list(values),
     }

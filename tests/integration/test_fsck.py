@@ -190,7 +190,7 @@ def test_a_chain_that_does_not_hold(cluster: Settings) -> None:
 def test_a_value_changed_in_a_journal(cluster: Settings) -> None:
     event = Event(cluster, INNER)
     change = "UPDATE journal.event SET value = {} WHERE subject = %(subject)s AND seq = %(seq)s"
-    with changed(cluster, "chart", change.format("'\\x00'"), change.format("%(value)s"), **event.columns):
+    with changed(cluster, "chart", change.format("value || '\\x00'"), change.format("%(value)s"), **event.columns):
         report = run(cluster, "journals")
     assert said(report) == {("journals", "the ledger has another value")}
     assert places(report, "journals") == {event.place}

@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from epicrisis.assembly import codec
 from epicrisis.codec.writing import long
 from epicrisis.database import Database
 from epicrisis.errors import Conflict
-from epicrisis.journal import Append, Claim, Journal, MemoryJournal, PostgresJournal, Unnumbered
+from epicrisis.journal import Append, Claim, Journal, MemoryJournal, NewEvent, PostgresJournal, Unnumbered
+from epicrisis.journal.postgres import FEW
 from epicrisis.slices import slice_of
 from tests.kernel_support import START, append_of, in_threads, new_events, own_namespace, subject_in
 
@@ -50,9 +52,19 @@ def values(journal: Journal, subject: UUID) -> list[bytes]:
     return journal.after(subject, 1, 1_000_000)
 
 
+def seqs(journal: Journal, subject: UUID) -> list[int]:
+    """The numbers that the values themselves say."""
+    return [codec().open(value).meta.seq for value in values(journal, subject)]
+
+
 def unnumbered(subject: UUID, count: int) -> list[Unnumbered]:
-    stream = f"AuditEvent/{uuid4()}"
-    return [Unnumbered(uuid4(), subject, stream, "access_audit.Test", START, b"<", b">") for _ in range(count)]
+    """Cut where ``seq`` is: behind the subject."""
+    events = [e for _ in range(count) for e in new_events(subject, 1, 1)]
+    cuts = [e.value.partition(subject.bytes + long(1)) for e in events]
+    return [
+        Unnumbered(e.id, subject, e.stream, e.type, START, before + subject.bytes, after)
+        for e, (before, _, after) in zip(events, cuts, strict=True)
+    ]
 
 
 def test_events_are_numbered_without_gaps(journal: Journal) -> None:
@@ -61,7 +73,7 @@ def test_events_are_numbered_without_gaps(journal: Journal) -> None:
     assert journal.append([first]).seqs == {e.id: n for n, e in enumerate(first.events, 1)}
     assert journal.append([second]).seqs == {e.id: n for n, e in enumerate(second.events, 4)}
     assert head(journal, subject) == 5
-    assert values(journal, subject) == [f"{subject}/{n}".encode() for n in range(1, 6)]
+    assert values(journal, subject) == [e.value for e in (*first.events, *second.events)]
 
 
 @pytest.mark.parametrize("expected", [0, 1, 3])
@@ -80,12 +92,12 @@ def test_the_same_events_again_get_the_first_result(journal: Journal) -> None:
     first = journal.append([append])
     journal.append([append_of(subject, 2, 1)])
     # Decided again later, they would be numbered on from 3: what counts is what they were numbered first.
-    again = Append(subject, 3, [e._replace(seq=e.seq + 3, value=b"other") for e in append.events])
+    again = Append(subject, 3, [e._replace(seq=e.seq + 3, value=e.value + b"other") for e in append.events])
     second = journal.append([again])
     assert (first.repeated, second.repeated) == (False, True)
     assert second.seqs == first.seqs
     assert head(journal, subject) == 3
-    assert b"other" not in values(journal, subject)
+    assert not any(value.endswith(b"other") for value in values(journal, subject))
 
 
 def test_events_of_which_some_are_known_conflict(journal: Journal) -> None:
@@ -101,9 +113,11 @@ def test_what_expects_nothing_is_numbered_behind_whatever_is_there(journal: Jour
     subject, other = uuid4(), uuid4()
     journal.append([append_of(subject, 0, 126)])
     # the number is written as Avro does: of one byte up to 63, of two up to 8191
-    journal.append_next([*unnumbered(subject, 3), *unnumbered(other, 1), *unnumbered(subject, 1)])
-    assert values(journal, subject)[126:] == [b"<" + long(n) + b">" for n in (127, 128, 129, 130)]
-    assert values(journal, other) == [b"<" + long(1) + b">"]
+    one, two, three, four = unnumbered(subject, 4)
+    journal.append_next([one, two, three, *unnumbered(other, 1), four])
+    numbered = [e.before + long(n) + e.after for n, e in enumerate((one, two, three, four), 127)]
+    assert values(journal, subject)[126:] == numbered
+    assert seqs(journal, other) == [1]
     journal.append([append_of(subject, 130, 1)])
     assert head(journal, subject) == 131
 
@@ -117,7 +131,7 @@ def test_writers_who_expect_nothing_are_in_nobodys_way(journal: Journal) -> None
 
     in_threads(WRITERS, work)
     assert [head(journal, s) for s in subjects] == [80, 160, 160]
-    assert len(values(journal, subjects[2])) == 160
+    assert seqs(journal, subjects[2]) == list(range(1, 161))
 
 
 def test_several_subjects_are_appended_all_or_none(journal: Journal) -> None:
@@ -153,19 +167,12 @@ def test_members_are_admitted_with_the_events_or_without(journal: Journal) -> No
 def test_only_the_streams_asked_for_are_loaded_in_order(journal: Journal) -> None:
     subject, nobody = uuid4(), uuid4()
     a, b = f"Condition/{uuid4()}", f"Condition/{uuid4()}"
-    journal.append(
-        [
-            Append(
-                subject,
-                0,
-                [*new_events(subject, 1, 2, a), *new_events(subject, 3, 1, b), *new_events(subject, 4, 1, a)],
-            )
-        ]
-    )
+    events = [*new_events(subject, 1, 2, a), *new_events(subject, 3, 1, b), *new_events(subject, 4, 1, a)]
+    journal.append([Append(subject, 0, events)])
     found = journal.load({subject: [a, "Condition/unknown"], nobody: [a]})
     assert found[subject].head == 4
     assert [e.seq for e in found[subject].streams[a]] == [1, 2, 4]
-    assert [e.value for e in found[subject].streams[a]] == [f"{subject}/{n}".encode() for n in (1, 2, 4)]
+    assert [e.value for e in found[subject].streams[a]] == [events[n].value for n in (0, 1, 3)]
     assert b not in found[subject].streams
     assert not found[subject].streams.get("Condition/unknown")
     assert (found[nobody].head, list(found[nobody].streams.get(a, ()))) == (0, [])
@@ -177,10 +184,28 @@ def test_a_stream_is_known_with_its_subject(journal: Journal) -> None:
     assert journal.known([stream, "Condition/unknown"]) == {stream: subject}
 
 
+@pytest.mark.parametrize("count", [1, FEW + 1])
+def test_a_row_says_what_its_envelope_says(postgres: PostgresJournal, dsn: str, count: int) -> None:
+    """However long the type's name is before it, and the stream's own."""
+    subject, stream = uuid4(), f"SubstanceReferenceInformation/{uuid4()}"
+    events = new_events(subject, 1, count, stream, "inpatient_oncology.StayEnteredInError")
+    postgres.append([Append(subject, 0, events)])
+    postgres.append_next(unnumbered(subject, 100))
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT id, seq, stream, type, recorded, value FROM journal.event WHERE subject = %s ORDER BY seq"
+        rows = [NewEvent(*row) for row in connection.execute(query, (subject,))]
+    assert rows[:count] == events
+    for row in rows:
+        meta = codec().open(row.value).meta
+        assert row[:-1] == (meta.id, meta.seq, meta.stream, meta.type, meta.recorded)
+    assert len(rows) == count + 100
+
+
 def test_missed_events_are_fetched_by_number(journal: Journal) -> None:
     subject = uuid4()
-    journal.append([append_of(subject, 0, 5)])
-    assert journal.after(subject, 2, 4) == [f"{subject}/{n}".encode() for n in (2, 3, 4)]
+    append = append_of(subject, 0, 5)
+    journal.append([append])
+    assert journal.after(subject, 2, 4) == [e.value for e in append.events[1:4]]
 
 
 def test_writers_of_one_subject_leave_no_gap_and_no_double(journal: Journal) -> None:
@@ -199,7 +224,7 @@ def test_writers_of_one_subject_leave_no_gap_and_no_double(journal: Journal) -> 
     in_threads(WRITERS, write)
     count = WRITERS * each * 2
     assert head(journal, subject) == count
-    assert values(journal, subject) == [f"{subject}/{n}".encode() for n in range(1, count + 1)]
+    assert seqs(journal, subject) == list(range(1, count + 1))
 
 
 def test_a_message_sent_by_many_at_once_is_appended_once(journal: Journal) -> None:

@@ -394,6 +394,7 @@ def test_a_record_carries_the_value_as_it_was_journalled_and_no_clinical_word(
     ]
     headers = dict(record.headers)
     assert headers["ce_id"] == str(append.events[0].id).encode()
+    assert headers["ce_type"] == append.events[0].type.encode()
     assert headers["ce_source"] == SERVICE.encode()
 
 
@@ -443,8 +444,9 @@ def test_the_largest_value_that_the_codec_writes_is_relayed(
     provision(cluster)
     kafka.close()
     subject = uuid4()
-    value = random.Random(5).randbytes(MAX_VALUE)
-    event = new_events(subject, 1, 1)[0]._replace(value=value)
+    (event,) = new_events(subject, 1, 1)
+    value = event.value + random.Random(5).randbytes(MAX_VALUE - len(event.value))
+    event = event._replace(value=value)
     journal.append([Append(subject, 0, [event])])
     one = pump(lambda: producer(cluster))
     assert drain(one) == 0

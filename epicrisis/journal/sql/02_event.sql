@@ -1,3 +1,4 @@
+-- (09_event.sql makes this table anew, narrower.)
 -- The events: the authority. Partitioned by slice range; inside a slice the order of pos is the order of commits,
 -- because every append holds the slice's advisory lock until it commits.
 CREATE SEQUENCE journal.pos;

@@ -1,3 +1,4 @@
+-- (10_append_few.sql has it anew, for the narrower events of 09_event.sql.)
 -- A whole append of few events in one call, which commits by itself: most messages bring a handful, and then the way
 -- there and back is what costs. What `prepare` refuses is an error here, so that nothing of it stays.
 CREATE FUNCTION journal.append_few(

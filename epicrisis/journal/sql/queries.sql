@@ -23,19 +23,19 @@ SELECT journal.prepare(
     %(admitted)s::uuid[], %(operators)s::text[]
 )
 
--- append_few: prepare, the events and the tails in one call; see 07_append_few.sql
+-- append_few: prepare, the events and the tails in one call; see 10_append_few.sql
 SELECT journal.append_few(
     %(slices)s::int[], %(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[],
     %(ids)s::uuid[], %(streams)s::text[], %(digests)s::bytea[], %(resources)s::uuid[],
     %(admitted)s::uuid[], %(operators)s::text[],
-    %(seqs)s::bigint[], %(recorded)s::timestamptz[], %(owners)s::uuid[], %(event_ids)s::uuid[],
-    %(event_slices)s::smallint[], %(types)s::text[], %(event_streams)s::text[], %(values)s::bytea[]
+    %(recorded)s::timestamptz[], %(owners)s::uuid[], %(seqs)s::int[], %(event_slices)s::smallint[],
+    %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(values)s::bytea[]
 )
 
 -- append_next: events behind whatever their subjects have; see 08_append_next.sql
 SELECT journal.append_next(
-    %(slices)s::int[], %(subjects)s::uuid[], %(ids)s::uuid[], %(event_slices)s::smallint[],
-    %(recorded)s::timestamptz[], %(types)s::text[], %(streams)s::text[], %(befores)s::bytea[], %(afters)s::bytea[]
+    %(slices)s::int[], %(recorded)s::timestamptz[], %(subjects)s::uuid[], %(event_slices)s::smallint[],
+    %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(befores)s::bytea[], %(afters)s::bytea[]
 )
 
 -- appended_ids: which of these event ids are in the journal already
@@ -46,7 +46,7 @@ JOIN unnest(%(streams)s::text[]) AS wanted (stream)
 WHERE e.id = ANY(%(ids)s::uuid[])
 
 -- copy_events: the append itself
-COPY journal.event (seq, recorded, subject, id, slice, type, stream, value) FROM STDIN (FORMAT BINARY)
+COPY journal.event (recorded, subject, seq, slice, stream_at, stream_length, value) FROM STDIN (FORMAT BINARY)
 
 -- move_tails: tell the relays; not behind a slice's last event, and for appends to several slices a little ahead
 SELECT journal.move_tails(%(slices)s::int[])
