@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     mllp_frame_bytes: int = Field(default=1024 * 1024, ge=1024, le=16 * 1024 * 1024)
     mllp_idle_seconds: float = Field(default=600, gt=0)
     mllp_connections: int = Field(default=256, ge=1)
-    mllp_threads: int = Field(default=4, ge=1, le=64)
+    mllp_messages: int = Field(default=16, ge=1, le=64)
 
     wrapping_key: SecretStr | None = None
     """32 bytes in base64: wraps the subjects' data keys. Lose it and every body is unreadable."""

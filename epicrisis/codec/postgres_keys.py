@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 from epicrisis.codec.keys import DataKey, Wrapping, erased, fresh, unwrapped
 from epicrisis.database import Database
+from epicrisis.grouped import Grouped
 from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.codec")
 
+KEYS = 256
+"""So many keys that several threads miss are asked for together."""
 TTL = 300.0
 """Seconds that a cached key lives: so long after `destroy` in one process may another still read the subject."""
 
@@ -34,14 +37,23 @@ class PostgresKeyStore:
         self._wrapping = wrapping
         self._by_subject = _Recent(cache, ttl, clock)
         self._by_id = _Recent(cache, ttl, clock)
+        self._missing: Grouped[set[UUID], dict[UUID, DataKey]] = Grouped(self._for_all, size=len, most=KEYS)
 
     def for_subjects(self, subjects: Collection[UUID]) -> dict[UUID, DataKey]:
         """The key of each subject, made where there is none yet, in one round trip.
 
-        Another process may make the same key in the same moment; then a second trip reads it.
+        Another process may make the same key in the same moment; then a second trip reads it. What several threads
+        miss at the same moment is one trip.
         """
         found = self._by_subject.take(subjects)
-        while missing := [subject for subject in dict.fromkeys(subjects) if subject not in found]:
+        if missing := {subject for subject in subjects if subject not in found}:
+            found |= self._missing(missing)
+        return found
+
+    def _for_all(self, some: Sequence[set[UUID]]) -> list[dict[UUID, DataKey]]:
+        subjects = {subject for one in some for subject in one}
+        found: dict[UUID, DataKey] = {}
+        while missing := [subject for subject in subjects if subject not in found]:
             offered = fresh(missing, self._wrapping)
             with self._database.session() as cur:
                 cur.execute(
@@ -57,7 +69,7 @@ class PostgresKeyStore:
             if gone := [subject for _, subject, wrapped in rows if wrapped is None]:
                 raise erased(gone)
             found |= {key.subject: key for key in self._ready(rows)}
-        return found
+        return [{subject: found[subject] for subject in one} for one in some]
 
     def by_ids(self, ids: Collection[UUID]) -> dict[UUID, DataKey]:
         """The keys with these ids, in at most one round trip. Unknown and destroyed ones are absent."""

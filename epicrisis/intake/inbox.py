@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
-import psycopg
 import zstandard
-from psycopg.types.json import Jsonb
 
 from epicrisis.codec import DataKey
 from epicrisis.codec.sealing import seal, unseal
 from epicrisis.database import Database
+from epicrisis.errors import Conflict
 from epicrisis.fhir.codes import Code
+from epicrisis.grouped import Grouped
+from epicrisis.intake.watch import Watch
 from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.intake")
 MAX_BYTES = 256 * 1024 * 1024
-MAX_SYSTEM, MAX_CODE = 256, 64
-NO_SYSTEM, NO_CODE = "(no system: too long)", "(no code: too long)"
-
+RECORD_BYTES = 1024 * 1024
+"""Originals of so many bytes at most are recorded together."""
 
 _APART = b"\0"
 """Between a Bundle and what it was made from: no text that passed the gate holds it."""
@@ -74,6 +74,9 @@ Found: TypeAlias = tuple[str, dict[str, Any] | None] | None
 """State and result of a message, None where it is new."""
 
 
+_Wanted: TypeAlias = tuple[Message, Collection[UUID]]
+
+
 class Unmapped(NamedTuple):
     """A local code that no code map had: in how many messages, when first and last."""
 
@@ -83,13 +86,6 @@ class Unmapped(NamedTuple):
     messages: int
     first: datetime
     last: datetime
-
-
-def listed(code: Code) -> Code:
-    """A code as it is listed: what is no code, but perhaps a text about somebody, is not repeated."""
-    system, word = code
-    fits = len(system) <= MAX_SYSTEM and system.isprintable()
-    return system if fits else NO_SYSTEM, word if len(word) <= MAX_CODE and word.isprintable() else NO_CODE
 
 
 class Inbox(Protocol):
@@ -144,48 +140,59 @@ class Inbox(Protocol):
 
 
 class PostgresInbox:
-    """See `Inbox`; in the database ``intake``."""
+    """See `Inbox`; in the database ``intake``. Share one between threads: what they ask at the same moment is asked
+    once.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._sessions: dict[UUID, psycopg.Cursor[Any]] = {}
+        self._watch = Watch(database)
+        self._result: Grouped[UUID, Found] = Grouped(self._results)
+        self._record: Grouped[_Wanted, set[UUID]] = Grouped(
+            self._record_all, size=lambda one: len(one[0].original), most=RECORD_BYTES
+        )
 
     def result(self, id_: UUID) -> Found:
+        return self._result(id_)
+
+    def _results(self, ids: Sequence[UUID]) -> list[Found]:
         with self._database.session() as cur:
-            cur.execute(_SQL["find"], {"id": id_})
-            return cur.fetchone()
+            cur.execute(_SQL["find"], {"ids": array(ids)})
+            found = {id_: (state, result) for id_, state, result in cur}
+        return [found.get(id_) for id_ in ids]
 
     def record(self, message: Message, subjects: Collection[UUID]) -> set[UUID]:
+        return self._record((message, subjects))
+
+    def _record_all(self, some: Sequence[_Wanted]) -> list[set[UUID]]:
+        if len({message.id for message, _ in some}) < len(some):
+            raise Conflict("a message was recorded twice at the same moment")
+        messages = [message for message, _ in some]
+        wanted = [(message.id, subject) for message, subjects in some for subject in subjects]
         with self._database.session() as cur:
             cur.execute(
                 _SQL["record"],
                 {
-                    "id": message.id,
-                    "received": message.received,
-                    "operator": message.operator,
-                    "clinic": message.clinic,
-                    "door": message.door,
-                    "key": message.key,
-                    "original": message.original,
-                    "subjects": array(subjects),
-                    "codes": message.codes,
+                    "ids": array(m.id for m in messages),
+                    "times": [m.received for m in messages],
+                    "operators": [m.operator for m in messages],
+                    "clinics": [m.clinic for m in messages],
+                    "doors": [m.door for m in messages],
+                    "keys": array(m.key for m in messages),
+                    "originals": [m.original for m in messages],
+                    "codes": [m.codes for m in messages],
+                    "whose": array(message for message, _ in wanted),
+                    "subjects": array(subject for _, subject in wanted),
                 },
             )
-            [(others,)] = cur.fetchall()
-            return set(others)
+            others = {waiting: set(some) for waiting, some in cur}
+        return [others.get(m.id, set()) for m in messages]
 
     def finish(self, id_: UUID, result: dict[str, Any], unmapped: Collection[Code] = ()) -> None:
-        with self._watched(id_) as cur:
-            if not unmapped:
-                cur.execute(_SQL["finish"], {"id": id_, "result": Jsonb(result)})
-                return
-            systems, codes = zip(*sorted(listed(code) for code in unmapped), strict=True)
-            told = {"id": id_, "result": Jsonb(result), "systems": list(systems), "codes": list(codes)}
-            cur.execute(_SQL["finish_and_list"], told)
+        self._watch.end(id_, result, unmapped)
 
     def forget(self, id_: UUID) -> None:
-        with self._watched(id_) as cur:
-            cur.execute(_SQL["forget"], {"id": id_})
+        self._watch.end(id_)
 
     def occupied(self, id_: UUID) -> set[UUID]:
         with self._database.session() as cur:
@@ -215,25 +222,12 @@ class PostgresInbox:
 
     @contextmanager
     def watching(self, id_: UUID) -> Iterator[tuple[bool, Found]]:
-        with self._database.session() as cur:
-            cur.execute(_SQL["watch"], {"id": id_})
-            [(mine, state, result)] = cur.fetchall()
-            if not mine:
-                yield False, None
-                return
-            self._sessions[id_] = cur
-            try:
-                yield True, None if state is None else (state, result)
-            finally:
-                del self._sessions[id_]
-                cur.execute(_SQL["unwatch"], {"id": str(id_)})
-
-    @contextmanager
-    def _watched(self, id_: UUID) -> Iterator[psycopg.Cursor[Any]]:
-        """The session that watches the message: who has lost that, has lost the message to another."""
-        cur = self._sessions.get(id_)
-        if cur is not None:
-            yield cur
-        else:
-            with self._database.session() as cur:
-                yield cur
+        taken = self._watch.take(id_)
+        if taken is None:
+            yield False, None
+            return
+        try:
+            state, result = taken
+            yield True, None if state is None else (state, result)
+        finally:
+            self._watch.give(id_)

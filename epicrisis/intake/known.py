@@ -43,7 +43,7 @@ class Known:
         subjects = [subject for subject in subjects if subject not in self._operators]
         if subjects:
             by_journal.setdefault(self._identity, set())
-        for journal, wanted in by_journal.items():
+        for journal, wanted in sorted(by_journal.items(), key=lambda one: one[0].name):  # all messages in one order
             about = subjects if journal is self._identity else ()
             found, members = journal.who(wanted, about)
             self._ids |= dict.fromkeys(wanted) | found

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from epicrisis.fhir.codes import Code
-from epicrisis.intake.inbox import Found, Message, Unmapped, listed
+from epicrisis.intake.inbox import Found, Message, Unmapped
+from epicrisis.intake.watch import listed
 
 
 class MemoryInbox:

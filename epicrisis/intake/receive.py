@@ -22,6 +22,7 @@ from epicrisis.decider import Service
 from epicrisis.errors import Conflict, KeyLost, Poison, Refused, TooManyConflicts
 from epicrisis.fhir.codes import Reading
 from epicrisis.fhir.gate import Checked, Gate
+from epicrisis.grouped import pause
 from epicrisis.intake.check import check
 from epicrisis.intake.deciding import Decided, decide_all
 from epicrisis.intake.identity import Digests, message_id, named_message_id
@@ -54,7 +55,7 @@ class Intake:
         digests: Digests,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         ticks: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], None] = pause,
         gate: Gate | None = None,
         terms: Mapping[str, Terms] | None = None,
     ) -> None:
@@ -108,51 +109,54 @@ class Intake:
             Others were faster again and again; nothing was appended, or what was will be finished.
         """
         id_ = message_id(operator, clinic, raw) if name is None else named_message_id(operator, door, name)
-        first = self._first_answer(id_)
-        if first is not None:
-            return first
-        checked = checked or self.check(raw)
-        checked.pass_on(self._checks.get(operator, ()))
-        for attempt in range(TRIES):
-            try:
-                resolver, items = self._resolve(checked, id_, operator)
-            except Refused:
-                if attempt and (first := self._first_answer(id_)):
-                    return first
-                raise
-            subjects = _subjects(items)
-            try:
-                keys = self._keys.for_subjects(subjects or {id_})
-            except KeyLost:
-                raise Refused(ERASED) from None
-            main = _main_subject(items) or id_
-            key = keys.get(main) or self._keys.for_subjects([main])[main]
-            message = Message(
-                id=id_,
-                received=self._clock(),
-                operator=operator,
-                clinic=clinic,
-                door=door,
-                key=key.id,
-                original=seal_original(raw, key, id_, source),
-                codes=self._codes.digest(operator),
-            )
+        tries, looked, deadline = 0, False, self._ticks() + BUSY_SECONDS
+        while tries < TRIES and self._ticks() <= deadline:
             with self._inbox.watching(id_) as (mine, found):
-                if mine and (found is None or _open(*found)) and self._occupy(message, subjects):
-                    for begun in self._inbox.unfinished(id_) if found is not None else ():
-                        message = replace(message, codes=begun.codes)
+                if mine and found is not None and not _open(*found):
+                    return Receipt.again(id_, found[1] or {})
+                if mine and (looked or found is None or found[0] == "done"):
+                    checked = checked or self.check(raw)
+                    checked.pass_on(self._checks.get(operator, ()))
                     try:
-                        return self._carry_out(message, resolver, items, again=found is not None, mark=mark)
+                        resolver, items = self._resolve(checked, id_, operator)
+                        message, subjects = self._sealed(raw, id_, operator, clinic, door, items, source)
+                        if self._occupy(message, subjects):
+                            for begun in self._inbox.unfinished(id_) if found is not None else ():
+                                message = replace(message, codes=begun.codes)
+                            return self._carry_out(message, resolver, items, again=found is not None, mark=mark)
                     except Conflict:
+                        tries, looked = tries + 1, True
                         continue
                     except Refused as refusal:
                         self._refuse(id_, refusal, again=found is not None)
                         raise
-            first = self._first_answer(id_)
+            first, looked = self._first_answer(id_), True
             if first is not None:
                 return first
             self._pause(PAUSE_SECONDS)
         raise TooManyConflicts("others kept writing to the same patient: wait a little, then send the message again")
+
+    def _sealed(
+        self, raw: bytes, id_: UUID, operator: str, clinic: str, door: str, items: list[Item], source: bytes
+    ) -> tuple[Message, set[UUID]]:
+        """The message as it is kept, and whom it is about."""
+        subjects = _subjects(items)
+        main = _main_subject(items) or id_
+        try:
+            key = self._keys.for_subjects({*subjects, main})[main]
+        except KeyLost:
+            raise Refused(ERASED) from None
+        message = Message(
+            id=id_,
+            received=self._clock(),
+            operator=operator,
+            clinic=clinic,
+            door=door,
+            key=key.id,
+            original=seal_original(raw, key, id_, source),
+            codes=self._codes.digest(operator),
+        )
+        return message, subjects
 
     def recover(self) -> int:
         """Finish what was killed in between; returns how many messages were finished."""

@@ -177,6 +177,8 @@ def test_who_has_lost_the_lock_on_a_message_cannot_forget_it(servers: dict[str, 
                     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
                     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                 )
+            with suppress(psycopg.OperationalError), inbox.watching(UUID(int=8)):
+                pass  # somebody else in this process met the loss first, and got a new session
             inbox.forget(message.id)
         assert [m.id for m in inbox.unfinished()] == [message.id]
         database.close()

@@ -95,7 +95,7 @@ def received(line: socket.socket) -> bytes:
     return data
 
 
-LIMITS = Limits(frame=2000, held=20_000, idle=SECONDS, complete=SECONDS, connections=40, threads=2)
+LIMITS = Limits(frame=2000, held=20_000, idle=SECONDS, complete=SECONDS, connections=40, messages=2)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_many_connections_at_once_each_in_order(echo: int) -> None:
 
 
 def test_half_frames_that_fill_the_store_hold_nobody_up_for_ever() -> None:
-    limits = Limits(frame=2000, held=4000, idle=SECONDS, complete=0.5, connections=40, threads=2)
+    limits = Limits(frame=2000, held=4000, idle=SECONDS, complete=0.5, connections=40, messages=2)
     with serving(Echo, limits) as port, connected(port) as good:
         lines = [socket.create_connection(("127.0.0.1", port), timeout=SECONDS) for _ in range(6)]
         for line in lines:
@@ -168,7 +168,7 @@ def test_half_frames_that_fill_the_store_hold_nobody_up_for_ever() -> None:
 
 
 def test_silence_and_too_many_connections_are_closed() -> None:
-    limits = Limits(idle=0.3, connections=2, threads=1)
+    limits = Limits(idle=0.3, connections=2, messages=1)
     with serving(Echo, limits) as port, connected(port) as one, connected(port) as two:
         one.sendall(framed(b"here"))
         assert received(one) == framed(b"here")
@@ -187,7 +187,7 @@ def test_nothing_is_read_while_a_message_is_handled_and_a_stop_lets_it_be_answer
             assert go.wait(SECONDS)
             return content
 
-    with serving(Slow, Limits(frame=100_000, threads=1)) as port, connected(port) as line:
+    with serving(Slow, Limits(frame=100_000, messages=1)) as port, connected(port) as line:
         line.sendall(framed(b"first"))
         assert begun.wait(SECONDS)
         line.settimeout(0.5)

@@ -28,6 +28,7 @@ from epicrisis.intake.inbox import Inbox, Message, PostgresInbox
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.intake.terms import Terms
 from epicrisis.journal import Append, Appended, Journal, MemoryJournal
+from epicrisis.lockstep import Lockstep, Spares
 from epicrisis.settings import Settings
 from tests.kernel_support import bundle, condition, observation, own_namespace, patient
 
@@ -478,6 +479,35 @@ def test_two_messages_that_register_the_same_person_at_once_make_one_subject(hou
         seqs = sorted(e[2] for e in events if e[0] == name)
         assert seqs == list(range(1, len(seqs) + 1))
     assert sum(e[0] == "chart" for e in events) == 4
+
+
+def test_messages_that_go_in_step_come_to_the_same_as_one_after_the_other(house: House) -> None:
+    """Different patients, two messages of one, one that is refused, and one that comes twice."""
+    refused = bundle(condition(to="Patient/nobody"))
+    raws = [bundle(patient(f"s{n}", number=f"s{n}"), observation(f"o{n}", to=f"Patient/s{n}")) for n in range(6)]
+    raws += [bundle(patient("s0", number="s0"), observation("more", to="Patient/s0")), raws[1], refused]
+    intakes = Spares(house.intake)
+
+    def receive(raw: bytes) -> Receipt:
+        with intakes.one() as intake:
+            return house.receive(raw, intake=intake)
+
+    executor = Lockstep(1, len(raws))
+    futures = [executor.submit(receive, raw) for raw in raws]
+    executor.shutdown()
+    with pytest.raises(Refused, match="not known here"):
+        futures.pop().result()
+    receipts = [future.result() for future in futures]
+    assert [sum(r.repeated for r in receipts), len({r.message for r in receipts})] == [1, 7]
+    events = house.events(*{r.message for r in receipts})
+    subjects = {e[1] for e in events}
+    assert len(subjects) == 6
+    for subject in subjects:
+        seqs = {name: [e[2] for e in events if (e[0], e[1]) == (name, subject)] for name in ("registration", "chart")}
+        assert all(sorted(some) == list(range(1, len(some) + 1)) for some in seqs.values())
+    assert sum(e[0] == "chart" for e in events) == 7
+    assert house.inbox.unfinished() == []
+    assert all(house.inbox.occupied(r.message) == set() for r in receipts)
 
 
 # Whose patient it is

@@ -35,9 +35,13 @@ from epicrisis.doors.fhir_http.limits import Place, Room
 from epicrisis.errors import Malformed, TooLarge
 from epicrisis.fhir.limits import Limits
 from epicrisis.fhir.read import Body
+from epicrisis.lockstep import Lockstep
 
 BODY_SECONDS = 30.0
 """A client that sends nothing for so long is left."""
+
+IN_STEP = 8
+"""So many writing requests at most go in step in one thread."""
 
 PREFIX = "/fhir"
 FORM_BYTES = 64 * 1024
@@ -76,7 +80,7 @@ Bodies: TypeAlias = Literal["none", "fhir", "form"]
 class Interaction:
     """One thing that clients can do. ``letter`` of `caller.LETTERS`, or empty: the handler looks itself.
 
-    ``writes``: it runs among the writing threads, each of which has an intake of its own.
+    ``writes``: it runs among the writing threads, in step with others where many wait.
     """
 
     method: str
@@ -108,7 +112,7 @@ class Door:
 
     def app(self) -> Starlette:
         """The application."""
-        writing = ThreadPoolExecutor(self.threads, "writing")
+        writing = Lockstep(self.threads, IN_STEP, "writing")
         reading = ThreadPoolExecutor(self.threads, "reading")
         routes = []
         for one in _ordered(self.interactions):

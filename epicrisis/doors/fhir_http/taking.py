@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from epicrisis.errors import NotHere, Refused, VersionMismatch
 from epicrisis.fhir.gate import Checked
 from epicrisis.fhir.outcome import Problem
 from epicrisis.intake import Intake, Receipt
+from epicrisis.lockstep import Spares
 
 DOOR = "http"
 
@@ -29,23 +29,26 @@ class Keeps(Protocol):
 
 
 class Taking:
-    """Intakes, one per thread, and the quarantine behind them; ``written`` is told what each client may read next."""
+    """Intakes, one for each message at hand, and the quarantine behind them; ``written`` is told what each client may
+    read next.
+    """
 
     def __init__(self, intakes: Callable[[], Intake], quarantine: Keeps, written: Written) -> None:
-        self._intakes = intakes
+        self._intakes = Spares(intakes)
         self._quarantine = quarantine
         self._written = written
-        self._mine = threading.local()
 
     def check(self, raw: bytes, caller: Caller) -> Checked:
         """The gate, with the operator's own checks. Raises `Malformed`."""
-        return self._intake.check(raw, caller.operator)
+        with self._intakes.one() as intake:
+            return intake.check(raw, caller.operator)
 
     def take(self, raw: bytes, caller: Caller, *, checked: Checked, name: str | None = None) -> Receipt:
         """Take in what passed the gate, wholly or not at all. Raises `Refused`, `Conflict`."""
-        receipt = self._intake.receive(
-            raw, operator=caller.operator, clinic=caller.clinic, door=DOOR, checked=checked, name=name
-        )
+        with self._intakes.one() as intake:
+            receipt = intake.receive(
+                raw, operator=caller.operator, clinic=caller.clinic, door=DOOR, checked=checked, name=name
+            )
         self._written.note(caller.client, receipt.entries)
         return receipt
 
@@ -74,10 +77,3 @@ class Taking:
             name=name,
         )
         return Told(problems(answer.status, [told(one) for one in kept]))
-
-    @property
-    def _intake(self) -> Intake:
-        found: Intake | None = getattr(self._mine, "intake", None)
-        if found is None:
-            found = self._mine.intake = self._intakes()
-        return found

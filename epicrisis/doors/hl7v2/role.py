@@ -45,7 +45,7 @@ def run(settings: Settings, *, host: str, port: int, shared: bool = False) -> No
         frame=settings.mllp_frame_bytes,
         connections=settings.mllp_connections,
         idle=settings.mllp_idle_seconds,
-        threads=settings.mllp_threads,
+        messages=settings.mllp_messages,
     )
     seldom_collect()
     asyncio.run(_serve(Server(door, limits), settings, host, port, shared))

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,7 +20,9 @@ from epicrisis.doors.hl7v2.door import DOOR
 from epicrisis.doors.hl7v2.errors import INTERNAL, Fault, Place
 from epicrisis.doors.hl7v2.frames import Frames, Overrun, framed
 from epicrisis.errors import SettingsError
+from epicrisis.lockstep import Lockstep, Spares
 
+THREADS = 1
 _CHUNK = 32 * 1024
 _PAUSE = 0.02
 
@@ -30,7 +30,7 @@ log = logging.get(__name__)
 
 
 class Answers(Protocol):
-    """What answers the content of a frame: `Door`, one per thread."""
+    """What answers the content of a frame: `Door`, one for each at the same time."""
 
     def answer(self, content: bytes, certificate: str = "") -> bytes: ...
 
@@ -51,18 +51,17 @@ class Limits:
     """Seconds that a connection may say nothing."""
     complete: float = 30.0
     """Seconds until a frame that has begun must be there."""
-    threads: int = 4
-    """Messages that are handled at the same time."""
+    messages: int = 16
+    """That are handled at the same time."""
 
 
 class Server:
-    """Listens, reads frames, has them answered by doors in threads."""
+    """Listens, reads frames, has them answered by doors, several in step in each of few threads."""
 
     def __init__(self, door: Callable[[], Answers], limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._door = door
-        self._doors = threading.local()
-        self._pool = ThreadPoolExecutor(self._limits.threads, "mllp")
+        self._doors = Spares(door)
+        self._pool = Lockstep(THREADS, -(-self._limits.messages // THREADS), "mllp")
         self._open: set[asyncio.Task[None]] = set()
         self._held = 0
 
@@ -164,10 +163,8 @@ class Server:
 
     def _answer(self, content: bytes, certificate: str) -> bytes:
         try:
-            door: Answers | None = getattr(self._doors, "door", None)
-            if door is None:
-                door = self._doors.door = self._door()
-            return door.answer(content, certificate)
+            with self._doors.one() as door:
+                return door.answer(content, certificate)
         except Exception as problem:  # one message must not end the connection of others
             log.error("message not answered", door=DOOR, error=problem)
             fault = Fault(code=INTERNAL, place=Place(), text="not now: send it again")
