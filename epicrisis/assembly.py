@@ -71,7 +71,7 @@ def intake(settings: Settings, on_append: Callable[[str, Collection[int]], None]
 def intakes(
     settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None
 ) -> Callable[[], Intake]:
-    """Makes intakes, one per thread, that share their connections.
+    """Makes intakes, one for each message at hand, that share their connections.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def intakes(
         Intake,
         services=services(),
         journals=journals(settings, on_append),
-        # a thread holds several sessions at once: one has the lock on the message
-        inbox=PostgresInbox(Database(settings.dsn_for("intake", "intake"), size=16, name="intake")),
+        # one session has the locks on the messages at hand, the others ask
+        inbox=PostgresInbox(Database(settings.dsn_for("intake", "intake"), size=8, name="intake")),
         codec=codec(),
         keys=key_store(settings, "intake"),
         digests=Digests(settings.wrapping_key_bytes()),

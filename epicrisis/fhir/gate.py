@@ -8,7 +8,7 @@ Structure, cardinality, choice groups, required bindings, lexical forms, referen
 resources, narrative, duplicate keys, limits: R4. Terminology, profiles and resolution are not its business. It stops at
 the first problem; `problems.problems` lists them all.
 
-One Gate per thread: it owns a scratch buffer. The compiled Structs behind it are shared.
+One Gate per thread at a time: it owns a scratch buffer. The compiled Structs behind it are shared.
 """
 
 import re

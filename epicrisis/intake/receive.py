@@ -42,7 +42,7 @@ log = logging.get(__name__)
 
 
 class Intake:
-    """The one way in. One per thread: the gate owns scratch space."""
+    """The one way in. One for each message at hand: the gate owns scratch space."""
 
     def __init__(
         self,

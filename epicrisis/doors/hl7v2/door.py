@@ -136,7 +136,7 @@ def content_of(raw: bytes) -> str:
 
 
 class Door:
-    """Answers messages. One per thread: the intake is."""
+    """Answers messages. One for each message at hand: the intake is."""
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class Reply(NamedTuple):
 
 
 class Judge:
-    """Judges records. One per thread, as intake is."""
+    """Judges records. One for each record at hand, as intake is."""
 
     def __init__(self, intake: Intake, quarantine: Quarantine) -> None:
         self._intake = intake

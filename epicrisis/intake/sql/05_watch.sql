@@ -1,11 +1,10 @@
--- Take the locks that only the process that handles a message holds, for as long as it lives, and see what came of each
--- message so far: behind the lock, so that it is the last word. Those of `given` are given back.
-CREATE FUNCTION inbox.watch(given uuid[], wanted uuid[])
-RETURNS TABLE (id uuid, state text, result jsonb) LANGUAGE plpgsql AS $$
-DECLARE
-    locked uuid[];
+-- Take the lock that only the process that handles a message holds, for as long as it lives, and see what came of the
+-- message so far: behind the lock, so that it is the last word.
+-- (10_watch.sql has it anew, for several messages at once.)
+CREATE FUNCTION inbox.watch(wanted uuid, OUT mine boolean, OUT state text, OUT result jsonb) LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_unlock(hashtextextended(g::text, 0)) FROM unnest(given) AS g;
-    locked := ARRAY(SELECT w FROM unnest(wanted) AS w WHERE pg_try_advisory_lock(hashtextextended(w::text, 0)));
-    RETURN QUERY SELECT l, m.state, m.result FROM unnest(locked) AS l LEFT JOIN inbox.message AS m ON m.id = l;
+    mine := pg_try_advisory_lock(hashtextextended(wanted::text, 0));
+    IF mine THEN
+        SELECT m.state, m.result INTO state, result FROM inbox.message AS m WHERE m.id = wanted;
+    END IF;
 END $$;

@@ -1,7 +1,7 @@
 -- find: what came of these messages
 SELECT id, state, result FROM inbox.message WHERE id = ANY(%(ids)s::uuid[])
 
--- record: keep the sealed originals and occupy their subjects; see 06_record.sql
+-- record: keep the sealed originals and occupy their subjects; see 11_record.sql
 SELECT waiting, others FROM inbox.record(
     %(ids)s::uuid[], %(times)s::timestamptz[], %(operators)s::text[], %(clinics)s::text[], %(doors)s::text[],
     %(keys)s::uuid[], %(originals)s::bytea[], %(codes)s::bytea[], %(whose)s::uuid[], %(subjects)s::uuid[]
@@ -31,7 +31,7 @@ SELECT operator, system, code, messages, first, last FROM inbox.unmapped ORDER B
 -- occupied: the subjects that wait for this message
 SELECT subject FROM inbox.busy WHERE message = %(message)s
 
--- watch: only the process that handles a message holds this lock, for as long as it lives; see 05_watch.sql
+-- watch: only the process that handles a message holds this lock, for as long as it lives; see 10_watch.sql
 SELECT id, state, result FROM inbox.watch(%(given)s::uuid[], %(wanted)s::uuid[])
 
 -- unfinished: messages to be finished, oldest first
