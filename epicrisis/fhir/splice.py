@@ -43,7 +43,7 @@ def with_id(raw: bytes, new_id: str) -> bytes:
 def with_meta(raw: bytes, version_id: str, last_updated: str) -> bytes:
     """The resource with meta.versionId and meta.lastUpdated (a FHIR instant); profiles, tags and the rest stay."""
     new = {"versionId": _encode(version_id), "lastUpdated": _encode(last_updated)}
-    place = None if b"\\u" in raw else _meta_of_most(raw)
+    place = None if _escaped(raw) else _meta_of_most(raw)
     if place is None:
         place = next(((start, end) for name, start, end in _members(raw) if name == "meta"), (0, 0))
     start, end = place
@@ -52,6 +52,25 @@ def with_meta(raw: bytes, version_id: str, last_updated: str) -> bytes:
     if found := _id_second(raw):
         return b'%s","meta":%s%s' % (raw[: found.end(1)], _in_meta(b"{}", new), raw[found.end() :])
     return _with(raw, {"meta": _in_meta(b"{}", new)}, after=("id", "resourceType"))
+
+
+def with_version(raw: bytes, new_id: str, version_id: str, last_updated: str) -> bytes:
+    """`with_meta` of `with_id`, in one go where the id is second and meta is plain: nearly always."""
+    found = _id_second(raw)
+    place = None if found is None or _escaped(raw) else _meta_of_most(raw)
+    if found is None or place is None:
+        return with_meta(with_id(raw, new_id), version_id, last_updated)
+    new = {"versionId": _encode(version_id), "lastUpdated": _encode(last_updated)}
+    start, end = place
+    before, id_ = raw[: found.start(1)], new_id.encode()
+    if not end:
+        return b'%s%s","meta":%s%s' % (before, id_, _in_meta(b"{}", new), raw[found.end() :])
+    return b"".join((before, id_, raw[found.end(1) : start], _in_meta(raw[start:end], new), raw[end:]))
+
+
+def _escaped(raw: bytes) -> bool:
+    """Whether a name may be written with escapes. One byte is looked for several times faster than two."""
+    return b"\\" in raw and b"\\u" in raw
 
 
 def _meta_of_most(raw: bytes) -> tuple[int, int] | None:

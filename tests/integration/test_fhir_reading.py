@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.json import format as indented
 from starlette.testclient import TestClient
 
 from epicrisis.doors.fhir_http.answers import told
@@ -139,7 +140,7 @@ def site(servers: dict[str, Any]) -> Iterator[Site]:
         )
         some = [weight("o1", "1.10", "2026-01-10T08:30:00Z"), weight("o2", "70.0", "2026-02")]
         running.send(sent(organization, mueller, encounter(), condition(), *some), clinic=HERE)
-        running.send(sent(weight("o2", "71.50", "2026-02")), clinic=HERE)
+        running.send(indented(sent(weight("o2", "71.50", "2026-02")), indent=2), clinic=HERE)
         running.send(sent(patient(family="Dort", number="123"), condition(), observation()), clinic=THERE)
         running.send(sent(patient("p2", family="Erased"), observation("x1", to="Patient/p2")), clinic=HERE)
         running.send(sent(patient("p3", family="Mistaken"), condition("c3", to="Patient/p3")), clinic=HERE)
@@ -166,6 +167,15 @@ def test_what_was_sent_comes_back_byte_for_byte_but_for_id_references_and_meta(s
     raw = site.ask("Observation/o1").content
     assert b'"value": 1.10,' in raw
     assert json.loads(raw)["subject"]["reference"] == f"Patient/{site.subject()}"
+
+
+def test_in_a_bundle_a_resource_comes_without_its_indentation(site: Site) -> None:
+    alone, entry = site.ask("Observation/o2").content, site.ask("Observation?_id=o2").content
+    assert b'\n          "value": 71.50,' in alone
+    assert indented(alone, indent=-1) in entry
+    for whole in ("Patient/p1/$everything", "Observation/o2/_history?_count=1", "_history?patient=p1"):
+        assert b"71.50" in (raw := site.ask(whole).content)
+        assert b"\n" not in raw
 
 
 def test_every_version_can_be_read(site: Site) -> None:

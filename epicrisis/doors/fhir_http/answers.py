@@ -6,13 +6,13 @@ value that was sent.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
 
 import psycopg
+from isal import igzip
 
 from epicrisis import logging
 from epicrisis.doors.refusals import issue_code
@@ -69,7 +69,7 @@ class Answer:
         if len(self.body) < WORTH_ZIPPING or "Content-Encoding" in self.headers:
             return self
         headers = {**self.headers, "Content-Encoding": "gzip"}
-        return replace(self, body=gzip.compress(self.body, compresslevel=1, mtime=0), headers=headers)
+        return replace(self, body=igzip.compress(self.body, compresslevel=1, mtime=0), headers=headers)
 
 
 class Told(EpicrisisError):

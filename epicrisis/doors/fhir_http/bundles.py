@@ -9,7 +9,7 @@ from functools import lru_cache
 import msgspec
 
 from epicrisis.fhir.outcome import Problem, outcome
-from epicrisis.fhir.splice import with_id, with_meta
+from epicrisis.fhir.splice import with_version
 from epicrisis.fhir.values import instant_text
 
 _text = msgspec.json.Encoder().encode
@@ -18,7 +18,7 @@ _when = lru_cache(maxsize=4096)(instant_text)  # what came in one message was re
 
 def shown(raw: bytes, resource_id: str, version: int, recorded: datetime) -> bytes:
     """A resource as it leaves: the bytes that were sent, with the cluster's id and this version's meta."""
-    return with_meta(with_id(raw, resource_id), str(version), _when(recorded))
+    return with_version(raw, resource_id, str(version), _when(recorded))
 
 
 def match(base: str, resource_type: str, resource_id: str, resource: bytes, mode: str = "match") -> bytes:
@@ -55,12 +55,15 @@ def version(
 
 def bundle(kind: str, entries: Iterable[bytes], links: Sequence[tuple[str, str]], total: int | None) -> bytes:
     """A Bundle; ``links`` are (relation, url)."""
-    parts = [b'"resourceType":"Bundle","type":"%s"' % kind.encode()]
+    parts = [b'{"resourceType":"Bundle","type":"%s"' % kind.encode()]
     if total is not None:
-        parts.append(b'"total":%d' % total)
+        parts.append(b',"total":%d' % total)
     if links:
         said = b",".join(b'{"relation":"%s","url":%s}' % (name.encode(), _text(url)) for name, url in links)
-        parts.append(b'"link":[%s]' % said)
-    if joined := b",".join(entries):
-        parts.append(b'"entry":[%s]' % joined)
-    return b"{%s}" % b",".join(parts)
+        parts.append(b',"link":[%s]' % said)
+    before = b',"entry":['
+    for entry in entries:  # joined once: it may be megabytes
+        parts += before, entry
+        before = b","
+    parts.append(b"}" if before != b"," else b"]}")
+    return b"".join(parts)

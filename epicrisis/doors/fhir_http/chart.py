@@ -243,8 +243,10 @@ class View:
         self._cur.execute(_SQL["recorded"], {"subject": subject, "slice": slice_of(subject)})
         return {Place(subject, source, seq): recorded for source, seq, recorded in self._cur}
 
-    def kept(self, places: Collection[Place]) -> dict[Place, Kept]:
-        """What lies there. Absent: the ledger has not come so far."""
+    def kept(self, places: Collection[Place], *, indented: bool = True) -> dict[Place, Kept]:
+        """What lies there. Absent: the ledger has not come so far. Without ``indented``, resources come without the
+        indentation that they were sent with.
+        """
         if not places:
             return {}
         wanted = set(places)
@@ -269,7 +271,7 @@ class View:
             raw = None
             if key is not None:
                 try:
-                    raw = getattr(self._codec.unseal(sealed, key), "resource", b"")
+                    raw = getattr(self._codec.unseal(sealed, key, indented=indented), "resource", b"")
                 except Poison:
                     raw = None
             found[Place(subject, source, seq)] = Kept(recorded, raw)

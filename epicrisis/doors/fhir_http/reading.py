@@ -222,7 +222,7 @@ class Resources:
             first = min(newest.before + newest.version, at.last[0] - 1 if at else newest.before + newest.version)
             numbers = range(first, 0, -1)
             found = [version for number in numbers if (version := version_of(rows, number))]
-            kept = seen.view.kept([version.place for version in found[: count + 1]])
+            kept = seen.view.kept([version.place for version in found[: count + 1]], indented=False)
             problems = [*unknown(call, "_count", "_since"), *seen.problems({newest.subject})]
         entries, last = [], None
         for one in found[:count]:

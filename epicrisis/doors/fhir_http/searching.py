@@ -76,7 +76,7 @@ class Searches:
                 found = [] if search.only_total else seen.view.find(condition, search.sort, after, search.count + 1)
             more, page_rows = found[search.count :], found[: search.count]
             rows = seen.view.newest([row for row, _ in page_rows])
-            kept = seen.view.kept([row.place for row in rows])
+            kept = kept_of(seen.view, rows)
             problems = [*search.problems, *seen.problems(subjects or {row.subject for row in rows})]
             entries, bodies = matches(call, rows, kept, problems)
             entries += self._included(seen, search, bodies)
@@ -190,5 +190,5 @@ def others(seen: Seen, ids: Sequence[UUID], types: Sequence[str] = ()) -> list[b
 
 
 def kept_of(view: View, rows: Sequence[Row]) -> dict[Place, Kept]:
-    """What these rows' newest versions say."""
-    return view.kept([row.place for row in rows])
+    """What these rows' newest versions say, for a Bundle: without their own indentation."""
+    return view.kept([row.place for row in rows], indented=False)

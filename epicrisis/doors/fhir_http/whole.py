@@ -222,7 +222,7 @@ def _history(
     call: Call, seen: Seen, versions: Sequence[Version], problems: list[Problem], since: datetime | None = None
 ) -> list[bytes]:
     """The entries of a history, and one that says what is wrong with it."""
-    kept = seen.view.kept([one.place for one in versions])
+    kept = seen.view.kept([one.place for one in versions], indented=False)
     entries = []
     for one in versions:
         there = kept.get(one.place)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from epicrisis.errors import Malformed
 from epicrisis.fhir.references import references, splice
-from epicrisis.fhir.splice import with_id, with_meta
+from epicrisis.fhir.splice import with_id, with_meta, with_version
 
 scalars = st.none() | st.booleans() | st.integers() | st.text() | st.decimals(allow_nan=False, allow_infinity=False)
 names = st.text(max_size=6) | st.sampled_from(["reference", "display", "valueDecimal", "id", "meta"])
@@ -77,7 +77,9 @@ def test_id_and_meta_are_set_and_the_rest_stays(doc: Any, layout: tuple[str, str
     if not isinstance(doc.get("meta", {}), dict):
         doc["meta"] = {"versionId": "0", "profile": ["a"]}
     raw = _write(doc, layout, ascii_only)
-    before, after = _read_apart(raw), _read_apart(with_meta(with_id(raw, "new"), "7", "2024-01-01T00:00:00Z"))
+    spliced = with_meta(with_id(raw, "new"), "7", "2024-01-01T00:00:00Z")
+    assert with_version(raw, "new", "7", "2024-01-01T00:00:00Z") == spliced
+    before, after = _read_apart(raw), _read_apart(spliced)
     meta = {**before.get("meta", {}), "versionId": "7", "lastUpdated": "2024-01-01T00:00:00Z"}
     assert after == {**before, "id": "new", "meta": meta}
 
@@ -131,6 +133,23 @@ def test_meta_goes_behind_the_id_and_keeps_what_it_has() -> None:
     assert with_meta(b'{"resourceType":"A","id":"i","meta": {"tag":[{}],"versionId": "0"}}', "1", "2024Z") == (
         b'{"resourceType":"A","id":"i","meta": {"lastUpdated":"2024Z","tag":[{}],"versionId": "1"}}'
     )
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"resourceType":"A","id":"i","x":1.10}',
+        b'{"resourceType":"A","id":"i"}',
+        b'{"resourceType": "A", "id" : "i", "meta" : { } , "x":1.10}',
+        b'{"resourceType":"A","id":"i","contained":[{"meta":{"tag":[]}}]}',
+        b'{"resourceType":"A","id":"i","contained":[{"meta":{}}],"meta":{"tag":[{}]}}',
+        b'{"resourceType":"A","id":"i","contained":[{"meta":{}}],"m\\u0065ta":{}}',
+        b'{"resourceType":"A","id":"i","text":"\\"meta\\":{}","meta":{"versionId": "0"}}',
+        b'{"meta":{},"resourceType":"A","id":"i"}',
+    ],
+)
+def test_id_and_meta_in_one_go_are_the_same_as_one_after_the_other(raw: bytes) -> None:
+    assert with_version(raw, "n", "7", "2024Z") == with_meta(with_id(raw, "n"), "7", "2024Z")
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b'{"a":1,"a":22}', b'{"a":'])
