@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
 from hashlib import sha256
 from typing import Any
@@ -176,6 +177,18 @@ def seldom_collect() -> None:
     """
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """`seldom_collect` for a while, in a process that does other things too."""
+    before = gc.get_threshold()
+    seldom_collect()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 def _group(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,8 @@ def rebuild(
         str | None, typer.Option(help="Only this patient's rows, in place: the cluster's id of the patient.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="How many processes fill it. Default: as many as processors.")
+        int | None,
+        typer.Option(min=1, help="How many processes fill it. Default: as many as processors, fewer for little."),
     ] = None,
     accept_difference: Annotated[
         bool, typer.Option("--accept-difference", help="Swap though the live one differs: it is the wrong one.")
@@ -80,7 +80,7 @@ def rebuild(
         outcomes = made.rebuild(
             settings,
             names,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers,
             wait=wait,
             accept=accept_difference,
             on_progress=on_progress,

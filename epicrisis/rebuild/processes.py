@@ -6,14 +6,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import NamedTuple
 
 from epicrisis import logging
-from epicrisis.assembly import codec, key_store, seldom_collect
+from epicrisis.assembly import codec, collecting_seldom, key_store, seldom_collect
 from epicrisis.database import Database
-from epicrisis.errors import EpicrisisError, Unreachable
+from epicrisis.errors import Unreachable
 from epicrisis.found import projection
 from epicrisis.projection import Projection
 from epicrisis.rebuild.fill import Filler
@@ -24,6 +23,8 @@ from epicrisis.worker import BACK_OFF_SECONDS, PASSING
 _SQL = queries("epicrisis.rebuild")
 LOOK_SECONDS = 0.2
 TRIES = 10
+WORTH_A_PROCESS = 200_000
+"""So many events are worth another process: starting one costs as much as filling 50,000."""
 
 log = logging.get(__name__)
 
@@ -36,11 +37,22 @@ class Progress(NamedTuple):
 
 
 def fill(
-    settings: Settings, generations: Sequence[Projection], workers: int, on_progress: Callable[[Progress], None]
+    settings: Settings,
+    generations: Sequence[Projection],
+    workers: int | None,
+    on_progress: Callable[[Progress], None],
 ) -> None:
-    """Fill what these generations lack, until nothing is left, in so many processes."""
+    """Fill what these generations lack, until nothing is left, in so many processes, of which this one is the first.
+
+    By default as many as there are processors, fewer where little is left: this one has everything loaded already.
+    """
     names = [(generation.name, generation.schema) for generation in generations]
     database = Database(settings.dsn_for("cluster", "rebuilder"), size=1, name="cluster")
+
+    def goes_on() -> bool:
+        on_progress(Progress(min(_look(database, names)[1], total), total))
+        return True
+
     try:
         left, done = _look(database, names)
         if not left:
@@ -48,17 +60,14 @@ def fill(
         with database.transaction() as cur:
             row = cur.execute(_SQL["ledger_total"]).fetchone()
         total = row[0] if row else 0
-        on_progress(Progress(done, total))
-        count = max(1, min(workers, left))
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            running = [pool.submit(_fill, settings, names, os.getpid()) for _ in range(count)]
-            while not all(one.done() for one in running):
-                time.sleep(LOOK_SECONDS)
-                on_progress(Progress(min(_look(database, names)[1], total), total))
-            for one in running:
-                one.result()
-    except BrokenProcessPool:
-        raise EpicrisisError("one of the processes was killed: rebuild again, it goes on where it was") from None
+        count = workers or min(os.cpu_count() or 1, 1 + (total - done) // WORTH_A_PROCESS)
+        more = max(1, min(count, left)) - 1
+        with ProcessPoolExecutor(max(1, more), mp_context=get_context("spawn")) as pool, collecting_seldom():
+            others = [pool.submit(_process, settings, names, os.getpid()) for _ in range(more)]
+            _fill(settings, names, goes_on)
+            for one in others:
+                if (error := one.exception()) is not None:  # what it had not done was done here
+                    log.warning("a process that fills was lost", error=type(error).__name__)
     finally:
         database.close()
 
@@ -70,10 +79,15 @@ def _look(database: Database, names: Sequence[tuple[str, str]]) -> tuple[int, in
     return (row[0], row[1]) if row else (0, 0)
 
 
-def _fill(settings: Settings, names: Sequence[tuple[str, str]], parent: int) -> None:
-    """One process: part after part. It ends when nothing is left, or when whoever started it is gone."""
+def _process(settings: Settings, names: Sequence[tuple[str, str]], parent: int) -> None:
+    """A further process. It ends when nothing is left, or when whoever started it is gone."""
     logging.configure("rebuild")
     seldom_collect()
+    _fill(settings, names, lambda: os.getppid() == parent)
+
+
+def _fill(settings: Settings, names: Sequence[tuple[str, str]], goes_on: Callable[[], bool]) -> None:
+    """Part after part, until nothing is left; ``goes_on`` is asked before each."""
     keys = key_store(settings, "rebuilder")
     filler = Filler(
         settings.dsn_for("cluster", "rebuilder"),
@@ -85,7 +99,7 @@ def _fill(settings: Settings, names: Sequence[tuple[str, str]], parent: int) -> 
     database = Database(settings.dsn_for("cluster", "rebuilder"), size=1, name="cluster")
     failures = 0
     try:
-        while os.getppid() == parent:
+        while goes_on():
             try:
                 if filler.step() is None:
                     if not _look(database, names)[0]:

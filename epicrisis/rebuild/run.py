@@ -64,14 +64,15 @@ def rebuild(
     settings: Settings,
     names: Sequence[str],
     *,
-    workers: int,
+    workers: int | None,
     wait: float,
     accept: bool = False,
     on_progress: OnProgress = lambda *_: None,
 ) -> list[Outcome]:
     """Fill a new generation of each of these projections from the ledger, compare it with the live one, swap.
 
-    The ledger is read once for all of them, in ``workers`` processes; workers go on with the live ones. Where both
+    The ledger is read once for all of them, in ``workers`` processes (None: as many as are worth it); workers go on
+    with the live ones. Where both
     have the same version and yet differ, the new one stays ``ready`` beside it unless ``accept``.
 
     Raises
