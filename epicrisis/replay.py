@@ -54,9 +54,17 @@ ALL = When()
 """A whole history."""
 
 
-def facts(entries: Sequence[Entry], codec: Codec, keys: KeyStore, when: When = ALL) -> Iterator[Fact]:
-    """The events of this part of the history, in log order."""
+def facts(
+    entries: Sequence[Entry],
+    codec: Codec,
+    keys: KeyStore,
+    when: When = ALL,
+    of: Projection | None = None,
+) -> Iterator[Fact]:
+    """The events of this part of the history, in log order; with ``of`` only those that this projection hears."""
     opened = [(entry.n, codec.open(entry.value)) for entry in entries]
+    if of is not None:
+        opened = [(n, sealed) for n, sealed in opened if of.touches(sealed.meta.type)]
     found = keys.by_ids({sealed.meta.key for _, sealed in opened if sealed.meta.key is not None})
     for n, sealed in opened:
         if not when.covers(sealed.meta):

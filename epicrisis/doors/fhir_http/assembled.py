@@ -9,11 +9,13 @@ from starlette.applications import Starlette
 
 from epicrisis.assembly import codec, intakes, journals, key_store, quarantine
 from epicrisis.database import Database
+from epicrisis.doors.fhir_http import origins
 from epicrisis.doors.fhir_http.app import PREFIX, Door, Interaction
 from epicrisis.doors.fhir_http.assertions import PostgresAssertions
 from epicrisis.doors.fhir_http.capability import Capability
 from epicrisis.doors.fhir_http.chart import Chart
 from epicrisis.doors.fhir_http.current import Current
+from epicrisis.doors.fhir_http.histories import Histories
 from epicrisis.doors.fhir_http.messages import Messages
 from epicrisis.doors.fhir_http.names import Names
 from epicrisis.doors.fhir_http.openapi import OpenApi
@@ -26,6 +28,7 @@ from epicrisis.doors.fhir_http.transactions import Transactions
 from epicrisis.doors.fhir_http.whole import Whole
 from epicrisis.doors.fhir_http.writing import Writing
 from epicrisis.doors.fhir_http.written import Written
+from epicrisis.fhir.provenance import PROVENANCE
 from epicrisis.found import services
 from epicrisis.intake.identity import Digests
 from epicrisis.operators import read_operators
@@ -83,7 +86,7 @@ def reading(settings: Settings, written: Written) -> list[Interaction]:
         pages=Pages(settings.wrapping_key_bytes()),
         written=written,
     )
-    parts = (Resources(reader), Searches(reader), Whole(reader))
+    parts = (Resources(reader, {PROVENANCE: origins.read}), Histories(reader), Searches(reader), Whole(reader))
     return [interaction for part in parts for interaction in part.interactions()]
 
 

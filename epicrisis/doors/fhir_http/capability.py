@@ -13,6 +13,7 @@ import msgspec
 from epicrisis import __version__
 from epicrisis.doors.fhir_http.answers import FHIR, JSON, Answer
 from epicrisis.doors.fhir_http.app import Call, Interaction
+from epicrisis.doors.fhir_http.origins import OF_TARGETS
 from epicrisis.doors.fhir_http.query import accepted, includable
 from epicrisis.fhir.spec import resource_types
 
@@ -42,7 +43,9 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
 }
 _SMART = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _LEFT_OUT = "What was deleted or entered in error is left out: histories show it."
-_PATIENT_HISTORY = "Of one patient at a time: /_history?patient=<id>."
+_HISTORY = "With _since, _count, _at (what was current then), _revinclude=Provenance:target (where versions come from)."
+_PATIENT_HISTORY = f"Of one patient at a time: /_history?patient=<id>. {_HISTORY}"
+_EVERYTHING = "With _since, _type, _count; as it was: _at (recorded by then) and _asOf (true by then)."
 
 
 class Capability:
@@ -100,7 +103,11 @@ def _security(base: str) -> dict[str, Any]:
 def _resource(kind: str, routes: set[tuple[str, str]]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "type": kind,
-        "interaction": [{"code": code} for route, code in TYPE.items() if route in routes],
+        "interaction": [
+            {"code": code, **({"documentation": _HISTORY} if code.startswith("history") else {})}
+            for route, code in TYPE.items()
+            if route in routes
+        ],
         "versioning": "versioned-update",
         "readHistory": ("GET", "/{type}/{id}/_history/{version}") in routes,
         "updateCreate": ("PUT", "/{type}/{id}") in routes,
@@ -113,6 +120,7 @@ def _resource(kind: str, routes: set[tuple[str, str]]) -> dict[str, Any]:
         made["searchParam"] = [{"name": name, "type": of} for name, of in accepted(kind).items()]
         if includes := includable(kind):
             made["searchInclude"] = [f"{kind}:{name}" for name in includes]
+        made["searchRevInclude"] = [OF_TARGETS]
     if found := [*_operations(routes, prefix=f"/{kind}/"), *_operations(routes, prefix="/{type}/")]:
         made["operation"] = found
     return {name: value for name, value in made.items() if value != []}
@@ -120,4 +128,11 @@ def _resource(kind: str, routes: set[tuple[str, str]]) -> dict[str, Any]:
 
 def _operations(routes: set[tuple[str, str]], *, prefix: str) -> list[dict[str, str]]:
     found = {path.rpartition("/")[2] for _, path in routes if path.startswith(prefix) and "$" in path}
-    return [{"name": OPERATIONS[name][0], "definition": OPERATIONS[name][1]} for name in sorted(found)]
+    return [
+        {
+            "name": OPERATIONS[name][0],
+            "definition": OPERATIONS[name][1],
+            **({"documentation": _EVERYTHING} if name == "$everything" else {}),
+        }
+        for name in sorted(found)
+    ]

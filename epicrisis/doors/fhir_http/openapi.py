@@ -14,6 +14,8 @@ import msgspec
 from epicrisis import __version__
 from epicrisis.doors.fhir_http.answers import FHIR, JSON, Answer
 from epicrisis.doors.fhir_http.app import Call, Interaction
+from epicrisis.doors.fhir_http.histories import ASKED
+from epicrisis.doors.fhir_http.past import AS_OF, AT
 from epicrisis.doors.fhir_http.query import RESULT, accepted
 from epicrisis.fhir.lexical import ID
 from epicrisis.fhir.spec import resource_types
@@ -80,8 +82,10 @@ def _operation(one: Interaction) -> dict[str, Any]:
     ]
     if one.method == "GET" and named[-1:] == ["type"]:
         parameters += _texts("query", (*_searched(), *RESULT))
-    elif "history" in one.path or "$everything" in one.path:
-        parameters += _texts("query", ("_since", "_count", "_type", "patient"))
+    elif one.path.endswith("/_history"):
+        parameters += _texts("query", (*ASKED, *(("patient",) if one.path == "/_history" else ())))
+    elif "$everything" in one.path:
+        parameters += _texts("query", ("_since", "_count", "_type", AT, AS_OF))
     if one.writes:
         parameters += _texts("header", ("If-Match", "If-None-Exist", "Prefer"))
     made: dict[str, Any] = {"parameters": parameters, "responses": _responses(one)}

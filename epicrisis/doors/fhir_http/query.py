@@ -24,7 +24,7 @@ VALUES = 100
 
 GENERAL = {"_id": "token", "_lastUpdated": "date"}
 """What every type is searched by."""
-RESULT = ("_sort", "_count", "_include", "_summary", "_total")
+RESULT = ("_sort", "_count", "_include", "_revinclude", "_summary", "_total")
 """Parameters that shape the answer."""
 IGNORED = ("_format", "_pretty")
 """The frame reads them, or they change nothing that matters."""
@@ -95,6 +95,7 @@ class Search:
     updated: list[tuple[When, ...]] = field(default_factory=list)
     words: list[tuple[Word, ...]] = field(default_factory=list)
     includes: list[str] = field(default_factory=list)
+    provenance: bool = False
     sort: Sort = field(default_factory=Sort)
     count: int = COUNT
     total: bool = False
@@ -197,6 +198,10 @@ def _shape(found: Search, name: str, modifier: str, value: str) -> None:
             pass
         case "_sort", _:
             _sort(found, value)
+        case "_revinclude", "Provenance:target":
+            found.provenance = True
+        case "_revinclude", _:
+            _leave_out(found, "a _revinclude is only known of Provenance:target, and was left out")
         case "_include", _:
             _include(found, value)
         case _:

@@ -1,22 +1,24 @@
-"""Reading one resource: read, vread, and its history. What searches and whole charts share is in `Reader`."""
+"""Reading one resource: read and vread. What histories, searches and whole charts share is in `Reader`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from urllib.parse import urlencode
 from uuid import UUID
 
+from epicrisis import versions
 from epicrisis.doors.fhir_http import bundles
 from epicrisis.doors.fhir_http.answers import Answer, Told, etag, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
 from epicrisis.doors.fhir_http.chart import Chart, Kept, Place, Row, Version, View
 from epicrisis.doors.fhir_http.names import Names
 from epicrisis.doors.fhir_http.pages import Page, Pages
-from epicrisis.doors.fhir_http.query import IDENTIFIED, IGNORED, Named, count_of
+from epicrisis.doors.fhir_http.query import IDENTIFIED, IGNORED, Named
 from epicrisis.doors.fhir_http.written import Written
 from epicrisis.fhir.outcome import Problem
 from epicrisis.fhir.search import interval
@@ -43,7 +45,6 @@ UNREADABLE = Problem(
 )
 _SOON = {"Retry-After": "1"}
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z").match
-_WRONG = b'"entered-in-error"'
 
 Rows = Sequence[tuple[Row, tuple[int, ...]]]
 """A resource's rows, oldest first, each with the events of its versions."""
@@ -136,6 +137,13 @@ def version_of(rows: Rows, number: int) -> Version | None:
     return None
 
 
+def all_of(rows: Rows) -> list[Version]:
+    """The versions of a resource, the newest first."""
+    newest = rows[-1][0]
+    found = (version_of(rows, number) for number in range(newest.before + newest.version, 0, -1))
+    return [one for one in found if one]
+
+
 def body_of(row: Row, kept: Kept | None, *, newest: bool) -> bytes:
     """The bytes that were sent.
 
@@ -155,30 +163,36 @@ def body_of(row: Row, kept: Kept | None, *, newest: bool) -> bytes:
 
 
 def is_gone(row: Row, raw: bytes, *, newest: bool) -> bool:
-    """Whether a version says nothing but that the resource was a mistake. One that was sent so is shown."""
-    return not raw or (newest and row.retracted and _WRONG not in raw)
+    """See `versions.is_gone`."""
+    return versions.is_gone(raw, retracted=newest and row.retracted)
 
 
 def _with_version(answer: Answer, row: Row) -> Answer:
     return Answer(status=answer.status, body=answer.body, version=row.before + row.version)
 
 
-class Resources:
-    """The interactions with one resource."""
+Made = Callable[[Reader, Call], Answer | None]
+"""Answers for resources that are not stored, but made when they are asked for; None where this is none of them."""
 
-    def __init__(self, reader: Reader) -> None:
+
+class Resources:
+    """The interactions with one resource. ``made``: types of which some are not stored."""
+
+    def __init__(self, reader: Reader, made: Mapping[str, Made] = MappingProxyType({})) -> None:
         self._reader = reader
+        self._made = made
 
     def interactions(self) -> list[Interaction]:
         return [
             Interaction(method="GET", path="/{type}/{id}", letter="r", handler=self.read),
-            Interaction(method="GET", path="/{type}/{id}/_history", letter="r", handler=self.history),
-            Interaction(method="GET", path="/Patient/{id}/_history", handler=self.patient_history),
             Interaction(method="GET", path="/{type}/{id}/_history/{version}", letter="r", handler=self.vread),
         ]
 
     def read(self, call: Call) -> Answer:
         """The newest version."""
+        made = self._made.get(call.path["type"])
+        if made is not None and (answer := made(self._reader, call)) is not None:
+            return answer
         with self._reader.seen(call) as seen:
             rows = self._reader.find(seen, call.path["type"], call.path["id"])
             row = rows[-1][0]
@@ -203,67 +217,6 @@ class Resources:
             assert kept is not None, "or there were no bytes"
         body = bundles.shown(raw, str(found.row.id), found.number, kept.recorded)
         return Answer(body=body, version=found.number, modified=kept.recorded)
-
-    def patient_history(self, call: Call) -> Answer:
-        """A Patient's own: its address looks like that of a compartment."""
-        if not call.caller.may("Patient", "r"):
-            raise told(403, "forbidden", "the access token does not allow this client to read Patient")
-        return self._history(call, "Patient")
-
-    def history(self, call: Call) -> Answer:
-        """All versions, the newest first."""
-        return self._history(call, call.path["type"])
-
-    def _history(self, call: Call, resource_type: str) -> Answer:
-        count, since, at = paging(self._reader, call, "instance")
-        with self._reader.seen(call) as seen:
-            rows = self._reader.find(seen, resource_type, call.path["id"])
-            newest = rows[-1][0]
-            first = min(newest.before + newest.version, at.last[0] - 1 if at else newest.before + newest.version)
-            numbers = range(first, 0, -1)
-            found = [version for number in numbers if (version := version_of(rows, number))]
-            kept = seen.view.kept([version.place for version in found[: count + 1]], indented=False)
-            problems = [*unknown(call, "_count", "_since"), *seen.problems({newest.subject})]
-        entries, last = [], None
-        for one in found[:count]:
-            there = kept.get(one.place)
-            if there is None or there.raw is None:
-                if UNREADABLE not in problems:
-                    problems.append(UNREADABLE)
-                continue
-            if since is not None and there.recorded < since:
-                break
-            entries.append(version_entry(call, one, there, newest=one.row is newest and one.number == first))
-            last = one.number
-        more = len(found) > count and last is not None and len(entries) == count
-        given = [(name, value) for name, value in call.query if name in ("_count", "_since")] if not at else at.given
-        page = Page("instance", resource_type, given, [last]) if more else None
-        links = links_of(self._reader, call, f"{resource_type}/{call.path['id']}/_history", page, given)
-        if problems:
-            entries.append(bundles.told(problems))
-        total = None if since or at or more else len(found)
-        return Answer(body=bundles.bundle("history", entries, links, total))
-
-
-def version_entry(call: Call, one: Version, there: Kept, *, newest: bool) -> bytes:
-    """An entry of a history."""
-    raw = there.raw or b""
-    gone = is_gone(one.row, raw, newest=newest)
-    id_ = str(one.row.id)
-    resource = None if gone else bundles.shown(raw, id_, one.number, there.recorded)
-    return bundles.version(call.base, one.row.resource_type, id_, one.number, there.recorded, resource)
-
-
-def paging(reader: Reader, call: Call, kind: str) -> tuple[int, datetime | None, Page | None]:
-    """How many entries, since when, and behind which page."""
-    given, page = dict(call.query), None
-    if PAGE in given:
-        page = reader.pages.open(given[PAGE], call.caller.clinic)
-        if page.kind != kind:
-            raise told(400, "value", "this page is not known: begin anew")
-        given = dict(page.given)
-    count = max(1, count_of(given["_count"])) if given.get("_count") else 50
-    return count, since_of(given.get("_since", "")), page
 
 
 def unknown(call: Call, *known: str) -> list[Problem]:

@@ -8,14 +8,15 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from epicrisis.doors.fhir_http import bundles
+from epicrisis.doors.fhir_http import bundles, origins
 from epicrisis.doors.fhir_http.answers import Answer, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
-from epicrisis.doors.fhir_http.chart import DIRECTORY, Condition, Kept, Place, Row, View, dated, named, updated
+from epicrisis.doors.fhir_http.chart import DIRECTORY, Condition, Kept, Place, Row, Version, View, dated, named, updated
 from epicrisis.doors.fhir_http.pages import Page
 from epicrisis.doors.fhir_http.query import Identified, Named, Search, is_uuid, search_of
 from epicrisis.doors.fhir_http.reading import PAGE, STRICT, UNREADABLE, Reader, Seen, links_of
 from epicrisis.fhir.outcome import Problem
+from epicrisis.fhir.provenance import PROVENANCE
 from epicrisis.fhir.search import patient_parameters, references_of, token
 
 ROSTER = "(SELECT subject FROM read.roster WHERE clinic_id = current_setting('epicrisis.clinic', true))"
@@ -80,6 +81,10 @@ class Searches:
             problems = [*search.problems, *seen.problems(subjects or {row.subject for row in rows})]
             entries, bodies = matches(call, rows, kept, problems)
             entries += self._included(seen, search, bodies)
+            if search.provenance:
+                found_now = [Version(row, row.before + row.version, row.place, row.recorded) for row, _ in bodies]
+                entries += origins.entries(seen, found_now, mode="include")
+            made = origins.of_targets(self._reader, seen, given) if kind == PROVENANCE and not last else []
         if problems:
             entries.append(bundles.told(problems))
         page_after = None
@@ -89,6 +94,9 @@ class Searches:
             page_after = Page("search", kind, list(given), [said, str(row.id)])
         elif total is None and not last:
             total = len(rows)
+        if made:
+            total = None if total is None else total + len(made)
+            entries = entries if search.only_total else made[: search.count] + entries
         links = links_of(self._reader, call, kind, page_after, given)
         return Answer(body=bundles.bundle("searchset", entries, links, total))
 
