@@ -1,4 +1,8 @@
-"""SQL lives in ``.sql`` files: DDL one object a file, queries named ``-- name: purpose`` in ``queries.sql``."""
+"""SQL lives in ``.sql`` files: DDL one object a file, queries named ``-- name: purpose`` in ``queries.sql``.
+
+Lists of bytes, text, JSON and times go as ``%(name)b``: written as text, each element is escaped twice (32 values of
+600 bytes took 25 ms of processor time, and 0.03 ms so). Ids and numbers go through `array`.
+"""
 
 from __future__ import annotations
 

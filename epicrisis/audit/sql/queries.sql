@@ -39,11 +39,11 @@ DELETE FROM proof.shelf WHERE shelf = ANY(%(numbers)s) AND head > %(trusted)s
 
 -- add_buckets: as of a new head
 INSERT INTO proof.bucket (bucket, head, members)
-SELECT bucket, %(head)s, members FROM unnest(%(numbers)s::int[], %(contents)s::bytea[]) AS b (bucket, members)
+SELECT bucket, %(head)s, members FROM unnest(%(numbers)s::int[], %(contents)b::bytea[]) AS b (bucket, members)
 
 -- add_shelves: as of a new head
 INSERT INTO proof.shelf (shelf, head, hashes)
-SELECT shelf, %(head)s, hashes FROM unnest(%(numbers)s::smallint[], %(contents)s::bytea[]) AS s (shelf, hashes)
+SELECT shelf, %(head)s, hashes FROM unnest(%(numbers)s::smallint[], %(contents)b::bytea[]) AS s (shelf, hashes)
 
 -- forget_buckets: what is older than what the trusted head says
 DELETE FROM proof.bucket AS b USING proof.bucket AS newer

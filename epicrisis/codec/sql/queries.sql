@@ -1,6 +1,6 @@
 -- for_subjects: the keys of these subjects, those offered where there were none; a key that another made just now is absent
 WITH offered AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(subjects)s::uuid[], %(wrapped)s::bytea[]) AS o (id, subject, wrapped)
+    SELECT * FROM unnest(%(ids)s::uuid[], %(subjects)s::uuid[], %(wrapped)b::bytea[]) AS o (id, subject, wrapped)
 ),
 made AS (
     INSERT INTO keys.data_key (id, subject, wrapped, wrapping)

@@ -3,8 +3,8 @@ SELECT id, state, result FROM inbox.message WHERE id = ANY(%(ids)s::uuid[])
 
 -- record: keep the sealed originals and occupy their subjects; see 11_record.sql
 SELECT waiting, others FROM inbox.record(
-    %(ids)s::uuid[], %(times)s::timestamptz[], %(operators)s::text[], %(clinics)s::text[], %(doors)s::text[],
-    %(keys)s::uuid[], %(originals)s::bytea[], %(codes)s::bytea[], %(whose)s::uuid[], %(subjects)s::uuid[]
+    %(ids)s::uuid[], %(times)b::timestamptz[], %(operators)b::text[], %(clinics)b::text[], %(doors)b::text[],
+    %(keys)s::uuid[], %(originals)b::bytea[], %(codes)b::bytea[], %(whose)s::uuid[], %(subjects)s::uuid[]
 )
 
 -- end: what came of these messages, and which are forgotten; their subjects are free again, unmapped codes are counted
@@ -14,10 +14,10 @@ gone AS (
 ),
 done AS (
     UPDATE inbox.message AS m SET state = 'done', result = n.result
-    FROM unnest(%(ids)s::uuid[], %(results)s::jsonb[]) AS n (id, result) WHERE m.id = n.id
+    FROM unnest(%(ids)s::uuid[], %(results)b::jsonb[]) AS n (id, result) WHERE m.id = n.id
 )
 SELECT inbox.list(u.id, array_agg(u.system), array_agg(u.code))
-FROM unnest(%(listed)s::uuid[], %(systems)s::text[], %(codes)s::text[]) AS u (id, system, code) GROUP BY u.id
+FROM unnest(%(listed)s::uuid[], %(systems)b::text[], %(codes)b::text[]) AS u (id, system, code) GROUP BY u.id
 
 -- keep_codes: a version of a code map
 INSERT INTO inbox.code_map (digest, rows) VALUES (%(digest)s, %(rows)s) ON CONFLICT DO NOTHING

@@ -3,7 +3,7 @@ SELECT h.subject, h.seq, e.stream, e.id, e.seq, e.value
 FROM journal.head AS h
 LEFT JOIN (
     SELECT event.* FROM journal.event
-    JOIN unnest(%(subjects)s::uuid[], %(streams)s::text[]) AS wanted (subject, stream)
+    JOIN unnest(%(subjects)s::uuid[], %(streams)b::text[]) AS wanted (subject, stream)
         ON hashtextextended(event.stream, 0) = hashtextextended(wanted.stream, 0)
         AND event.stream = wanted.stream AND event.subject = wanted.subject
 ) AS e ON e.subject = h.subject
@@ -13,35 +13,35 @@ ORDER BY h.subject, e.seq
 -- known_streams: which of these streams exist, of whatever subject
 SELECT DISTINCT e.stream, e.subject
 FROM journal.event AS e
-JOIN unnest(%(streams)s::text[]) AS wanted (stream)
+JOIN unnest(%(streams)b::text[]) AS wanted (stream)
     ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0) AND e.stream = wanted.stream
 
 -- prepare: all that an append does before its events are copied; see 06_prepare.sql
 SELECT journal.prepare(
     %(slices)s::int[], %(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[],
-    %(ids)s::uuid[], %(streams)s::text[], %(digests)s::bytea[], %(resources)s::uuid[],
-    %(admitted)s::uuid[], %(operators)s::text[]
+    %(ids)s::uuid[], %(streams)b::text[], %(digests)b::bytea[], %(resources)s::uuid[],
+    %(admitted)s::uuid[], %(operators)b::text[]
 )
 
 -- append_few: prepare, the events and the tails in one call; see 10_append_few.sql
 SELECT journal.append_few(
     %(slices)s::int[], %(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[],
-    %(ids)s::uuid[], %(streams)s::text[], %(digests)s::bytea[], %(resources)s::uuid[],
-    %(admitted)s::uuid[], %(operators)s::text[],
-    %(recorded)s::timestamptz[], %(owners)s::uuid[], %(seqs)s::int[], %(event_slices)s::smallint[],
-    %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(values)s::bytea[]
+    %(ids)s::uuid[], %(streams)b::text[], %(digests)b::bytea[], %(resources)s::uuid[],
+    %(admitted)s::uuid[], %(operators)b::text[],
+    %(recorded)b::timestamptz[], %(owners)s::uuid[], %(seqs)s::int[], %(event_slices)s::smallint[],
+    %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(values)b::bytea[]
 )
 
 -- append_next: events behind whatever their subjects have; see 08_append_next.sql
 SELECT journal.append_next(
-    %(slices)s::int[], %(recorded)s::timestamptz[], %(subjects)s::uuid[], %(event_slices)s::smallint[],
-    %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(befores)s::bytea[], %(afters)s::bytea[]
+    %(slices)s::int[], %(recorded)b::timestamptz[], %(subjects)s::uuid[], %(event_slices)s::smallint[],
+    %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(befores)b::bytea[], %(afters)b::bytea[]
 )
 
 -- appended_ids: which of these event ids are in the journal already
 SELECT e.id, e.subject, e.seq
 FROM journal.event AS e
-JOIN unnest(%(streams)s::text[]) AS wanted (stream)
+JOIN unnest(%(streams)b::text[]) AS wanted (stream)
     ON hashtextextended(e.stream, 0) = hashtextextended(wanted.stream, 0)
 WHERE e.id = ANY(%(ids)s::uuid[])
 
@@ -53,7 +53,7 @@ SELECT journal.move_tails(%(slices)s::int[])
 
 -- who: whose identifiers these are, and which operators may write about those found and about these subjects
 WITH found AS (
-    SELECT digest, resource_id FROM journal.identifier WHERE digest = ANY(%(digests)s::bytea[])
+    SELECT digest, resource_id FROM journal.identifier WHERE digest = ANY(%(digests)b::bytea[])
 ), about AS (
     SELECT resource_id AS subject FROM found UNION SELECT unnest(%(subjects)s::uuid[])
 )

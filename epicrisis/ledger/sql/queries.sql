@@ -6,7 +6,7 @@ COPY ledger.event (seq, n, recorded, subject, slice, source, link, value, leaf) 
 
 -- grow: entries behind those that these partitions have; the index of the first of them in each
 WITH given AS (
-    SELECT * FROM unnest(%(partitions)s::smallint[], %(entries)s::bytea[]) AS g (partition, entries)
+    SELECT * FROM unnest(%(partitions)s::smallint[], %(entries)b::bytea[]) AS g (partition, entries)
 ), grown AS (
     INSERT INTO ledger.tree AS t (partition, size)
     SELECT partition, length(entries) / 56 FROM given ORDER BY partition
@@ -19,7 +19,7 @@ RETURNING partition, first
 
 -- save_heads: where the chains stand now
 INSERT INTO ledger.subject (subject, n, link)
-SELECT * FROM unnest(%(subjects)s::uuid[], %(numbers)s::bigint[], %(links)s::bytea[])
+SELECT * FROM unnest(%(subjects)s::uuid[], %(numbers)s::bigint[], %(links)b::bytea[])
 ON CONFLICT (subject) DO UPDATE SET n = EXCLUDED.n, link = EXCLUDED.link
 
 -- history: one subject's events in log order

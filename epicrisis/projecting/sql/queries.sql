@@ -1,7 +1,7 @@
 -- join: make sure that a consumer has its row for these partitions
 INSERT INTO projection.offset (consumer, partition)
 SELECT consumer, partition
-FROM unnest(%(consumers)s::text[]) AS consumer, unnest(%(partitions)s::int[]) AS partition
+FROM unnest(%(consumers)b::text[]) AS consumer, unnest(%(partitions)s::int[]) AS partition
 ON CONFLICT DO NOTHING
 
 -- take: become the one who may move these offsets
@@ -17,7 +17,7 @@ RETURNING o.consumer, o.partition, o.next_offset, o.epoch
 -- move: offsets forward, where nobody else has taken over
 UPDATE projection.offset AS o SET next_offset = n.new
 FROM unnest(
-    %(consumers)s::text[], %(partitions)s::int[], %(old)s::bigint[], %(new)s::bigint[], %(epochs)s::bigint[]
+    %(consumers)b::text[], %(partitions)s::int[], %(old)s::bigint[], %(new)s::bigint[], %(epochs)s::bigint[]
 ) AS n (consumer, partition, old, new, epoch)
 WHERE o.consumer = n.consumer AND o.partition = n.partition AND o.next_offset = n.old AND o.epoch = n.epoch
 RETURNING o.partition
@@ -37,7 +37,7 @@ WHERE subject = ANY(%(subjects)s) AND consumer = ANY(%(consumers)s)
 
 -- save_positions: what they have applied now
 INSERT INTO projection.position (consumer, subject, seqs)
-SELECT * FROM unnest(%(consumers)s::text[], %(subjects)s::uuid[], %(seqs)s::jsonb[])
+SELECT * FROM unnest(%(consumers)b::text[], %(subjects)s::uuid[], %(seqs)b::jsonb[])
 ON CONFLICT (subject, consumer) DO UPDATE SET seqs = EXCLUDED.seqs
 
 -- park: queue an event of a parked subject

@@ -45,7 +45,7 @@ UPDATE projection.part SET events = %(events)s WHERE schema = ANY(%(schemas)s) A
 
 -- progress: how many parts are left, and how many events the others had, on average of the schemas
 SELECT count(*) FILTER (WHERE events IS NULL),
-    (coalesce(sum(events), 0) / greatest(1, cardinality(%(schemas)s::text[])))::bigint
+    (coalesce(sum(events), 0) / greatest(1, cardinality(%(schemas)b::text[])))::bigint
 FROM projection.part WHERE schema = ANY(%(schemas)s)
 
 -- ledger_total: how many events the ledger has

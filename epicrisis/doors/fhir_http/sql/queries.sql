@@ -36,7 +36,7 @@ SELECT source, seq, recorded FROM read.ledger_seen WHERE subject = %(subject)s A
 -- kept: events by their place; more than were asked for where several sources or subjects are
 SELECT subject, source, seq, recorded, value FROM read.ledger_seen
 WHERE slice = ANY(%(slices)s::smallint[]) AND subject = ANY(%(subjects)s::uuid[])
-    AND source = ANY(%(sources)s::text[]) AND seq = ANY(%(seqs)s::bigint[])
+    AND source = ANY(%(sources)b::text[]) AND seq = ANY(%(seqs)s::bigint[])
 
 -- histories: the events of some subjects in the order of their histories
 SELECT subject, n, source, seq, recorded, value FROM read.ledger_seen
@@ -46,7 +46,7 @@ ORDER BY subject, n
 -- origins: events by their place, with their number; more than were asked for where several sources or subjects are
 SELECT subject, source, seq, n, value FROM read.ledger_seen
 WHERE slice = ANY(%(slices)s::smallint[]) AND subject = ANY(%(subjects)s::uuid[])
-    AND source = ANY(%(sources)s::text[]) AND seq = ANY(%(seqs)s::bigint[])
+    AND source = ANY(%(sources)b::text[]) AND seq = ANY(%(seqs)s::bigint[])
 
 -- origin: a subject's event by its number
 SELECT source, seq FROM read.ledger_seen WHERE slice = %(slice)s AND subject = %(subject)s AND n = %(n)s

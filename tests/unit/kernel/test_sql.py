@@ -1,0 +1,18 @@
+"""How queries are written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import epicrisis
+
+QUERIES = sorted(Path(epicrisis.__file__).parent.rglob("queries.sql"))
+
+
+@pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.parts[-3])
+def test_lists_of_bytes_and_text_are_sent_in_binary(path: Path) -> None:
+    written_as_text = re.findall(r"%\(\w+\)s::(?:text|bytea|jsonb|timestamptz)\[\]", path.read_text(encoding="utf-8"))
+    assert written_as_text == [], "write %(name)b: as text, every element is escaped, twice"
