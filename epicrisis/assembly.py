@@ -13,6 +13,8 @@ from uuid import UUID
 
 import psycopg
 
+from epicrisis import replay
+from epicrisis.access.seen import delivered
 from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, MemoryKeyStore, PostgresKeyStore
 from epicrisis.codec.fingerprint import remember
 from epicrisis.database import Database
@@ -161,13 +163,20 @@ def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:
     return journal_reader(settings, services())
 
 
-def history_of(settings: Settings, subject: UUID, when: When = ALL) -> list[Fact] | None:
-    """A subject's history from the ledger, as the auditor reads it; None where the ledger does not know the subject."""
+def history_of(settings: Settings, subject: UUID, when: When = ALL, *, seen_by: str = "") -> list[Fact] | None:
+    """A subject's history from the ledger, as the auditor reads it; None where the ledger does not know the subject.
+
+    ``seen_by``: only what this operator had seen, by ``when.known_at``.
+    """
     database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
     with database.transaction() as cur:
         entries = history(cur, subject)
+        given = delivered(cur, seen_by, subject, when.known_at) if seen_by else {}
     database.close()
-    return list(facts(entries, codec(), key_store(settings, "auditor"), when)) if entries else None
+    known = facts(entries, codec(), key_store(settings, "auditor"), when)
+    if not entries:
+        return None
+    return list(replay.seen_by(known, seen_by, given) if seen_by else known)
 
 
 def seldom_collect() -> None:

@@ -19,6 +19,10 @@ from epicrisis.event import Meta, fields_of
 from epicrisis.ledger import Entry
 from epicrisis.projection import Folded, Key, Place, Projection, Table, apply
 
+Delivered = Mapping[tuple[str, int], datetime]
+"""By service and seq: when an event was first given to somebody."""
+LOOKED = "access_audit"
+"""The service whose events say who has looked: to have looked is no part of what was seen."""
 ERASED = "erased"
 """Its key is gone."""
 
@@ -31,6 +35,8 @@ class Fact:
     meta: Meta
     body: Any
     unreadable: str = ""
+    seen: datetime | None = None
+    """When an operator first had it, in a history that `seen_by` has chosen."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,16 @@ def facts(
             yield Fact(n, sealed.meta, None, problem.reason)
 
 
+def seen_by(history: Iterable[Fact], operator: str, delivered: Delivered) -> Iterator[Fact]:
+    """What an operator had seen: what it sent itself, from when it was recorded, and what was ``delivered`` to it."""
+    for fact in history:
+        meta = fact.meta
+        own = meta.recorded if meta.operator == operator else None
+        first = min(filter(None, (own, delivered.get((meta.source, meta.seq)))), default=None)
+        if first is not None and meta.source != LOOKED:
+            yield dataclasses.replace(fact, seen=first)
+
+
 def through(projection: Projection, history: Iterable[Fact]) -> Mapping[str, list[Any]]:
     """The rows of a projection after this history, by table. Erased events are left out.
 
@@ -122,6 +138,7 @@ def timeline(history: Iterable[Fact]) -> Iterator[dict[str, Any]]:
             "what": _what(fact),
             "id": meta.id,
             "seq": meta.seq,
+            "seen": fact.seen,
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from epicrisis.event import Meta
@@ -55,8 +56,8 @@ def current(recorded: Sequence[datetime], begin: datetime, end: datetime) -> lis
 
     FHIR's ``_at``: https://hl7.org/fhir/R4/http.html#history
     """
-    until = [*recorded[1:], None]
-    return [at < end and (over is None or over > begin) for at, over in zip(recorded, until, strict=True)]
+    followed = zip_longest(recorded, recorded[1:])
+    return [at < end and (over is None or over > begin) for at, over in followed]
 
 
 def origin_of(meta: Meta, n: int) -> Origin:

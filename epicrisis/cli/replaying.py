@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,21 +17,18 @@ if TYPE_CHECKING:
 
 TIMELINE = ("n", "effective", "recorded", "clinic", "event", "what", "stream")
 CHANGES = ("table", "key", "change", "column", "before", "after")
-EXPLAINED = (
-    "n",
-    "recorded",
-    "clinic",
-    "event",
-    "table",
-    "key",
-    "column",
-    "before",
-    "after",
-    "last",
-    "source",
-    "seq",
-    "id",
-)
+EXPLAINED = tuple("n recorded clinic event table key column before after last source seq id".split())
+
+
+class Shown(StrEnum):
+    """`Format`, and a Bundle."""
+
+    TABLE = Format.TABLE.value
+    JSON = Format.JSON.value
+    NDJSON = Format.NDJSON.value
+    CSV = Format.CSV.value
+    FHIR = "fhir"
+
 
 AsOf = Annotated[str | None, typer.Option(help="Only what was true by then (FHIR dateTime).")]
 KnownAt = Annotated[str | None, typer.Option(help="Only what had been recorded by then (FHIR dateTime).")]
@@ -42,36 +42,72 @@ def replay(
     patient: Patient,
     as_of: AsOf = None,
     known_at: KnownAt = None,
+    seen_by: Annotated[
+        str | None,
+        typer.Option(metavar="OPERATOR", help="Only what it had sent itself, or been given, by --known-at."),
+    ] = None,
     through: Annotated[str | None, typer.Option(help="Show this projection's rows instead of the timeline.")] = None,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option(help="What was recorded between two moments; with --through, which rows it changed, and how."),
     ] = None,
-    format: FormatOption = Format.TABLE,
+    format: Annotated[
+        Shown, typer.Option("--format", "-f", help="How to show it; fhir: a history Bundle with Provenance.")
+    ] = Shown.TABLE,
 ) -> None:
     """Show a patient's history from the ledger, as of any moment.
 
     An event has two times: when it was true, and when it was recorded. --as-of and --known-at cut by the one and the
-    other, so "what did we know on Monday about the week before" takes both.
+    other, so "what did we know on Monday about the week before" takes both. --seen-by has a third: when an operator
+    first had it, because it sent it or because it was given it over HTTP.
     """
-    from epicrisis import replay as history
-    from epicrisis.found import projection as find
-    from epicrisis.projection import SHAPED_BY
+    if diff is not None and known_at is not None:
+        raise typer.BadParameter("--diff names both moments: leave --known-at out")
+    if format is Shown.FHIR and through is not None:
+        raise typer.BadParameter("a Bundle shows the resources themselves: leave --through out")
+    moments = sorted(diff, key=moment) if diff is not None else [known_at]
+    when = _when(as_of, moments[-1])
+    before = _when(as_of, moments[0]) if diff is not None else None
+    known = _history(patient, when, seen_by or "")
+    earlier = [fact for fact in known if before and _had(fact, before)]
+    title = f"{patient}: from {before} to {when}" if before else f"{patient}: {when}"
+    title += f", seen by {seen_by}" if seen_by else ""
+    if format is Shown.FHIR:
+        _bundle(patient, _without(known, earlier), when)
+    elif through is None:
+        _timeline(_without(known, earlier), format, title, seen=bool(seen_by))
+    elif before is not None:
+        _differences(earlier, known, through, format, title)
+    else:
+        _rows(known, through, format)
 
-    if diff is not None:
-        if known_at is not None:
-            raise typer.BadParameter("--diff names both moments: leave --known-at out")
-        _differ(patient, as_of, diff, through, format)
-        return
-    when = _when(as_of, known_at)
-    known = _history(patient, when)
-    if through is None:
-        emit(history.timeline(known), TIMELINE, format, title=f"{patient}: {when}")
-        return
-    found = find(through)
-    made = history.folded(found, known)
+
+def _had(fact: Fact, when: When) -> bool:
+    """Whether it was known, or seen, by then already."""
+    first = fact.seen or fact.meta.recorded
+    return when.known_at is None or first <= when.known_at
+
+
+def _without(known: Sequence[Fact], earlier: Sequence[Fact]) -> list[Fact]:
+    there = {fact.n for fact in earlier}
+    return [fact for fact in known if fact.n not in there]
+
+
+def _timeline(known: Sequence[Fact], format: str, title: str, *, seen: bool) -> None:
+    from epicrisis.replay import timeline
+
+    emit(timeline(known), (*TIMELINE, "seen") if seen else TIMELINE, format, title=title)
+
+
+def _rows(known: Sequence[Fact], through: str, format: str) -> None:
+    from epicrisis.found import projection
+    from epicrisis.projection import SHAPED_BY
+    from epicrisis.replay import folded
+
+    found = projection(through)
+    made = folded(found, known)
     for table in found.tables.values():
-        listed = [{c: getattr(row, c) for c in table.columns} for row in made.rows[table.name]]
+        listed: list[dict[str, Any]] = [{c: getattr(row, c) for c in table.columns} for row in made.rows[table.name]]
         columns = table.columns
         if not table.sums:
             columns = (*columns, SHAPED_BY)
@@ -80,21 +116,39 @@ def replay(
         emit(listed, columns if listed else (), format, title=table.name)
 
 
-def _differ(patient: str, as_of: str | None, moments: tuple[str, str], through: str | None, format: Format) -> None:
+def _differences(earlier: Sequence[Fact], known: Sequence[Fact], through: str, format: str, title: str) -> None:
     from epicrisis import replay as history
-    from epicrisis.found import projection as find
+    from epicrisis.found import projection
 
-    first, second = (_when(as_of, text) for text in sorted(moments, key=moment))
-    known = _history(patient, second)
-    before = [fact for fact in known if first.covers(fact.meta)]
-    title = f"{patient}: from {first} to {second}"
-    if through is None:
-        news = [fact for fact in known if not first.covers(fact.meta)]
-        emit(history.timeline(news), TIMELINE, format, title=title)
-        return
-    found = find(through)
-    changes = history.differences(found, history.through(found, before), history.through(found, known))
+    found = projection(through)
+    changes = history.differences(found, history.through(found, earlier), history.through(found, known))
     emit(changes, CHANGES, format, title=title)
+
+
+def _bundle(patient: str, known: Sequence[Fact], when: When) -> None:
+    """These events' versions, the newest first, and the Provenance of each, as a history Bundle on stdout.
+
+    Versions are counted over all that was known: one that is not shown has its number all the same.
+    """
+    from epicrisis.doors.fhir_http.assembled import base_of
+    from epicrisis.doors.fhir_http.bundles import bundle, shown, version
+    from epicrisis.fhir.provenance import PROVENANCE, provenance
+    from epicrisis.replay import When
+    from epicrisis.settings import Settings
+    from epicrisis.versions import origin_of, versions
+
+    base = base_of(Settings.read(), "127.0.0.1", 8080)
+    wanted = {fact.n for fact in known}
+    listed = [v for v in versions(_history(patient, When(known_at=when.known_at))) if v.fact.n in wanted]
+    entries, origins = [], []
+    for one in sorted(listed, key=lambda v: v.fact.n, reverse=True):
+        meta = one.fact.meta
+        raw = None if one.gone else shown(one.fact.body.resource, one.id, one.number, meta.recorded)
+        entries.append(version(base, one.resource_type, one.id, one.number, meta.recorded, raw))
+        origin = origin_of(meta, one.fact.n)
+        raw = provenance(origin, f"{one.resource_type}/{one.id}", one.number)
+        origins.append(version(base, PROVENANCE, origin.id, 1, meta.recorded, raw))
+    sys.stdout.write(bundle("history", [*entries, *origins], [], len(entries) + len(origins)).decode() + "\n")
 
 
 @app.command(epilog="Example: epicrisis explain cluster_chart Patient/0192f… resource_id=0192e…")
@@ -137,19 +191,24 @@ def explain(
     emit(rows, EXPLAINED, format, title=f"{projection}: {counted(len(rows), 'change')}")
 
 
-def _history(patient: str, when: When) -> list[Fact]:
+def _history(patient: str, when: When, seen_by: str = "") -> list[Fact]:
     from epicrisis.assembly import history_of
     from epicrisis.errors import Refused
+    from epicrisis.operators import read_operators
     from epicrisis.replay import subject_of
     from epicrisis.settings import Settings
 
+    settings = Settings.read()
     try:
         subject = subject_of(patient)
     except ValueError:
         raise Refused("name the patient by its cluster id, a UUID") from None
-    known = history_of(Settings.read(), subject, when)
+    known = history_of(settings, subject, when, seen_by=seen_by)
     if known is None:
         raise Refused("the ledger knows no such patient: `epicrisis read clinic_patients` lists them")
+    strange = seen_by and not known and seen_by not in read_operators(settings.operators_folder)
+    if strange and not history_of(settings, subject, seen_by=seen_by):
+        raise Refused(f"there is no operator {seen_by}, and it has never had anything of this patient")
     return known
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from epicrisis.assembly import codec, key_store
 from epicrisis.cli.app import app
+from epicrisis.fhir.gate import Gate
 from epicrisis.local.state import write
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.settings import Settings
@@ -40,6 +41,7 @@ def cluster(servers: dict[str, Any]) -> Iterator[Settings]:
 def run(cluster: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     import epicrisis.cli.doctor
     import epicrisis.cli.reading
+    import epicrisis.cli.replaying
     import epicrisis.cli.servers  # noqa: F401
 
     for name, value in environment_of(cluster).items():
@@ -169,3 +171,60 @@ def test_a_record_that_still_cannot_be_read_stays_set_aside(
     shown = run("parked", "show", *place)
     assert "not_framed" in shown.stdout
     assert "Meier" not in shown.output + str(refused.exception)
+
+
+def test_a_history_in_every_format(run: Callable[..., Result], cluster: Settings) -> None:
+    subject = rows_of(run("read", "clinic_patients", "--format", "csv"))[0]["subject"]
+    lines = rows_of(run("replay", subject, "--format", "csv"))
+    assert {line["event"] for line in lines} == {
+        "registration.PatientRegistered",
+        "diagnosis.DiagnosisRecorded",
+        "chart.ResourceRecorded",
+    }
+    assert [one["event"] for one in json.loads(run("replay", subject, "--format", "json").stdout)] == [
+        line["event"] for line in lines
+    ]
+    ndjson = run("replay", subject, "--format", "ndjson").stdout.splitlines()
+    assert [json.loads(line)["n"] for line in ndjson] == list(range(1, len(lines) + 1))
+    shown = run("replay", f"Patient/{subject}", "--known-at", "2999-01-01").stdout
+    assert "true by" not in shown
+    assert "known at 2999-01-01T00:00:00+00:00" in shown
+    assert "Meier" in shown
+    assert len(rows_of(run("replay", subject, "--known-at", "2020-01-01", "--format", "csv"))) == 0
+
+
+def test_a_history_as_a_bundle_passes_the_gate(run: Callable[..., Result]) -> None:
+    subject = rows_of(run("read", "clinic_patients", "--format", "csv"))[0]["subject"]
+    bundle = run("replay", subject, "--format", "fhir").stdout
+    count = len(rows_of(run("replay", subject, "--format", "csv")))  # another test adds an Observation's version
+    assert len(Gate().check(bundle.encode()).entries) == 2 * count
+    read = json.loads(bundle)
+    assert (read["type"], read["total"]) == ("history", 2 * count)
+    urls = [entry["request"]["url"] for entry in read["entry"]]
+    kinds = [url.partition("/")[0] for url in urls]
+    assert sorted(kinds[:count]) == ["Condition"] + ["Observation"] * (count - 2) + ["Patient"]
+    assert kinds[count:] == ["Provenance"] * count
+    assert [entry["response"]["status"] for entry in read["entry"][-3:]] == ["201"] * 3
+    origin = read["entry"][-1]["resource"]
+    assert origin["id"] == f"{subject}.1"
+    assert origin["target"] == [{"reference": f"{urls[count - 1]}/_history/1"}]
+    between = run("replay", subject, "--diff", "2020-01-01", "2020-01-02", "--format", "fhir").stdout
+    assert json.loads(between) == {"resourceType": "Bundle", "type": "history", "total": 0}
+    assert json.loads(run("replay", subject, "--diff", "2020-01-01", "2999-01-01", "--format", "fhir").stdout) == read
+    refused = run("replay", subject, "--format", "fhir", "--through", "cluster_chart")
+    assert refused.exit_code == 2
+
+
+def test_what_an_operator_had_seen(run: Callable[..., Result]) -> None:
+    subject = rows_of(run("read", "clinic_patients", "--format", "csv"))[0]["subject"]
+    own = rows_of(run("replay", subject, "--seen-by", "charite", "--format", "csv"))
+    assert [line["n"] for line in own][:3] == ["1", "2", "3"]
+    assert all(line["seen"] == line["recorded"] for line in own)
+    assert rows_of(run("replay", subject, "--seen-by", "charite", "--known-at", "2020-01-01", "--format", "csv")) == []
+    refused = run("replay", subject, "--seen-by", "nobody")
+    assert "there is no operator nobody" in str(refused.exception)
+    whole, seen = (
+        run("replay", subject, "--through", "cluster_chart", *more, "--format", "json").stdout
+        for more in ((), ("--seen-by", "charite"))
+    )
+    assert whole == seen

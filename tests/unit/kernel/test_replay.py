@@ -14,7 +14,8 @@ from epicrisis.errors import Refused
 from epicrisis.event import Meta, replace
 from epicrisis.found import projections
 from epicrisis.ledger import Entry
-from epicrisis.replay import Fact, When, differences, explained, facts, folded, through, timeline
+from epicrisis.replay import Fact, When, differences, explained, facts, folded, seen_by, through, timeline
+from epicrisis.versions import current, versions
 from tests.kernel_support import START, MemoryLog, note
 
 CHART = projections()["cluster_chart"]
@@ -123,3 +124,31 @@ def test_every_row_knows_the_event_that_shaped_it_last() -> None:
     assert set(early.shaped.values()) == {2}
     explained_by = {change["key"]["resource_id"]: fact.n for fact, change in explained(CHART, history)}
     assert set(explained_by.values()) == {3, 4}
+
+
+def test_an_operator_had_seen_what_it_sent_and_what_it_was_given() -> None:
+    one, two, three, four = amended()
+    other = dataclasses.replace(two, meta=replace(two.meta, operator="other"))
+    third = dataclasses.replace(three, meta=replace(three.meta, operator="other"))
+    looked = dataclasses.replace(four, meta=replace(four.meta, source="access_audit"))
+    given = {("chart", other.meta.seq): START + timedelta(days=9), ("chart", one.meta.seq): START + timedelta(days=5)}
+    found = list(seen_by([one, other, third, looked], one.meta.operator, given))
+    assert [(fact.n, fact.seen) for fact in found] == [(1, one.meta.recorded), (2, START + timedelta(days=9))]
+    assert [line["seen"] for line in timeline(found)] == [one.meta.recorded, START + timedelta(days=9)]
+    assert list(seen_by([other], "nobody", {})) == []
+
+
+def test_versions_are_numbered_over_everything_that_was_known() -> None:
+    found = sorted((v.fact.n, v.number, v.gone) for v in versions(amended()))
+    assert found == [(1, 1, False), (2, 2, False), (3, 3, False), (4, 1, False)]
+
+
+def test_which_versions_were_current_at_some_moment() -> None:
+    days = [START + timedelta(days=n) for n in range(6)]
+    recorded = [days[1], days[3], days[3], days[4]]
+    assert current(recorded, days[0], days[1]) == [False] * 4
+    assert current(recorded, days[0], days[2]) == [True, False, False, False]
+    assert current(recorded, days[2], days[3]) == [True, False, False, False]
+    assert current(recorded, days[3], days[4]) == [False, False, True, False]
+    assert current(recorded, days[2], days[5]) == [True, True, True, True]
+    assert current([], days[0], days[1]) == []
