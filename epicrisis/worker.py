@@ -27,6 +27,7 @@ from epicrisis.projecting.batch import UNWRITABLE, Held, moved, run_batch
 from epicrisis.projecting.delivery import Consumer, Delivered
 from epicrisis.projecting.parking import Missing, retry, too_many, waiting_for_gaps
 from epicrisis.projecting.store import Store
+from epicrisis.records import without_headers
 from epicrisis.settings import Settings
 from epicrisis.stopping import Signal
 
@@ -387,4 +388,4 @@ def journal_reader(settings: Settings, services: Iterable[str]) -> Missing:
 
 def kafka_consumer(settings: Settings, group: str) -> Any:
     """A consumer that decides itself where it reads, and skips nothing."""
-    return KafkaConsumer(**settings.kafka("worker"), group_id=settings.group(group), **CONSUMER)
+    return without_headers(KafkaConsumer(**settings.kafka("worker"), group_id=settings.group(group), **CONSUMER))
