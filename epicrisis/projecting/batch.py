@@ -69,13 +69,18 @@ def run_batch(
     positions = Positions.load(at, [c.name for c in consumers], {i.meta.subject for i in items})
     parked: Counter[str] = Counter()
     shard = min(upto) if upto else 0
+    first = {i.partition: i.offset for i in reversed(items)}
     for consumer in consumers:
-        own = [i for i in items if i.offset >= held.at[consumer.name, i.partition][0]]
+        own = items
+        if any(held.at[consumer.name, partition][0] > offset for partition, offset in first.items()):
+            own = [i for i in items if i.offset >= held.at[consumer.name, i.partition][0]]
         apply, waiting = positions.admit(consumer.name, own)
         failed_now = apply_or_fail(at, consumer, apply, shard) if careful else consumer.apply(at, apply, shard)
         failures = waiting + failed_now
-        failed = {id(f.delivered) for f in failures}
-        positions.settle(consumer.name, [i for i in apply if id(i) not in failed])
+        if failures:
+            failed = {id(f.delivered) for f in failures}
+            apply = [i for i in apply if id(i) not in failed]
+        positions.settle(consumer.name, apply)
         for failure in sorted(failures, key=lambda f: (f.delivered.partition, f.delivered.offset)):
             park(at, consumer.name, failure)
         parked[consumer.name] += len({f.delivered.meta.subject for f in failures})

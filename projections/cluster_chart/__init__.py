@@ -144,7 +144,7 @@ def _version(
     codes: Iterable[Coding] = (),
 ) -> Resource:
     """The row with one version more, whose bytes these are; ``codes`` may hold what local ones in them stand for."""
-    said = _facts(resource_type, raw) if raw else NOTHING
+    said = facts(resource_type, raw) if raw else NOTHING
     tokens = said.tokens
     for one in codes:
         if one.local and not one.unmapped:
