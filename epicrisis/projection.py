@@ -16,6 +16,8 @@ from copy import copy
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from epicrisis.event import Meta, event_type, fields_of, replace
 
 R = TypeVar("R")
@@ -74,7 +76,7 @@ class Handler:
     evolve: Callable[[Any, Any, Meta], Any] | None
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """One function that an event calls, with the keys it touches; of a counter, the increments."""
 
     handler: Handler
@@ -229,8 +231,8 @@ class Projection:
         """What this event will touch: per function the keys (or, of a counter, the increments)."""
         own, general = self._by_type.get(meta.type) or self.handlers_of(meta.type)
         steps = [Step(h, event, tuple(h.rows(event, meta))) for h in own]
-        if general:
-            steps += [Step(h, None, tuple(h.rows(None, meta))) for h in general]
+        for h in general:
+            steps.append(Step(h, None, tuple(h.rows(None, meta))))
         return steps
 
 
@@ -268,7 +270,8 @@ def apply(
     collects increments. Where a function raises, none of them has changed.
     """
     if len(steps) == 1:  # nearly always: nothing to undo
-        ((handler, event, keys),) = steps
+        step = steps[0]
+        handler, keys = step.handler, step.keys
         if handler.evolve is None:
             for increment in keys:
                 _add_up(handler.table, increment, counts)
@@ -276,7 +279,7 @@ def apply(
         if len(keys) == 1:
             place = (handler.table.name, keys[0])
             old = rows.get(place)
-            new = handler.evolve(old, event, meta)
+            new = handler.evolve(old, step.event, meta)
             if new is not old:
                 rows[place], shaped[place] = new, n
             return
