@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from epicrisis.grouped import in_step
 
+LINGER = 0.003
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -27,6 +29,7 @@ class Lockstep(Executor):
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
+        self._before = 0
         self._threads = [
             threading.Thread(target=in_step, args=(self._take,), name=f"{name} {n}", daemon=True)
             for n in range(threads)
@@ -55,9 +58,16 @@ class Lockstep(Executor):
     def _take(self, seconds: float | None) -> list[Callable[[], None]] | None:
         """What waits, at most so many pieces; None at the end."""
         some: list[Callable[[], None]] = []
+        until = 0.0
         while len(some) < self._most:
             try:
-                work = self._work.get_nowait() if some else self._work.get(timeout=seconds)
+                if not some:
+                    work = self._work.get(timeout=seconds)
+                    until = time.monotonic() + LINGER
+                elif len(some) < self._before and (left := until - time.monotonic()) > 0:
+                    work = self._work.get(timeout=left)
+                else:
+                    work = self._work.get_nowait()
             except queue.Empty:
                 break
             if work is None:
@@ -66,6 +76,7 @@ class Lockstep(Executor):
                 self._work.put(None)
                 break
             some.append(work)
+        self._before = len(some)
         return some
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
