@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
+from epicrisis.assembly import seldom_collect
 from epicrisis.logging import configure
 from tests.faults.simulation.world import live
 
@@ -69,13 +70,18 @@ def many(first: int, count: int, processes: int = 0, stop_at: int = 5) -> Outcom
     outcome = Outcome()
     chunks = [range(at, min(at + CHUNK, first + count)) for at in range(first, first + count, CHUNK)]
     fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=fork, initializer=quiet) as pool:
+    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=fork, initializer=_begin) as pool:
         for done in pool.map(partial(some, stop_at=stop_at), chunks):
             outcome.add(done)
             if len(outcome.violations) >= stop_at:
                 pool.shutdown(cancel_futures=True)
                 break
     return outcome
+
+
+def _begin() -> None:
+    quiet()
+    seldom_collect()
 
 
 def quiet() -> None:
