@@ -18,7 +18,7 @@ from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import MAX_VALUE, Envelopes
 from epicrisis.codec.keys import DataKey
 from epicrisis.codec.layout import COMPACT, VERBATIM, Unindented, pack, unpack
-from epicrisis.codec.reading import Read, leaves
+from epicrisis.codec.reading import Read, finder, leaves
 from epicrisis.codec.sealing import body_context, seal, unseal
 from epicrisis.errors import Poison, Refused, UnknownSchema
 from epicrisis.event import Meta, fields_of
@@ -136,6 +136,29 @@ class Codec:
             raise Poison(f"bytes follow the body of {meta.type} v{meta.version}: report this release", "bad_body")
         return body
 
+    def resource(self, sealed: Sealed, key: DataKey, *, indented: bool = True) -> bytes:
+        """The resource that an event carries, empty where it has none: `unseal` for those who show resources, at two
+        thirds of its cost. Without ``indented`` it comes without the indentation that it was sent with.
+
+        Raises
+        ------
+        SealBroken, UnknownSchema, Poison
+            As `unseal`.
+        """
+        meta = sealed.meta
+        plan = self._plans.get((meta.type, meta.version)) or self._plan(meta.type, meta.version)
+        if plan.find is None or plan.steps:
+            return bytes(getattr(self.unseal(sealed, key, indented=indented), RESOURCE, b""))
+        frame = unseal(sealed.body, key, meta.id.bytes + meta.subject.bytes + plan.context)
+        layout, avro = frame[0] if frame else COMPACT, self.dictionaries.decompress(frame[1:])
+        try:
+            raw = plan.find(avro)
+            if not raw or layout == VERBATIM:
+                return raw
+            return unpack(raw, layout if indented else COMPACT, _known(meta))
+        except Exception:
+            raise Poison(f"the body is not {meta.type} v{meta.version}: report this release", "bad_body") from None
+
     def _plan(self, type: str, version: int) -> _Plan:
         release = self.catalogue.writer(type, version)
         kind = self.catalogue.kinds[type]
@@ -146,6 +169,7 @@ class Codec:
             write=kind.shape.write,
             read=kind.shape.read,
             make=kind.shape.make,
+            find=finder(kind.shape.cls, RESOURCE) if RESOURCE in names else None,
             resource=names.index(RESOURCE) if RESOURCE in names else None,
             places=tuple(names.index(name) for name in ids),
             context=body_context(version, type),
@@ -214,6 +238,7 @@ class _Plan:
     write: Callable[[Sequence[Any]], bytes]
     read: Read
     make: Callable[[Sequence[Any]], Any]
+    find: Callable[[bytes], bytes] | None
     resource: int | None
     places: tuple[int, ...]
     context: bytes

@@ -67,6 +67,23 @@ def reader(cls: type[Any]) -> Read:
     return read
 
 
+def finder(cls: type[Any], field: str) -> Callable[[bytes], bytes]:
+    """How a field of bytes is found in a record whose other values nobody wants. It raises what a `reader` raises."""
+    before = itertools.takewhile(lambda leaf: leaf.name != field, leaves(cls))
+    steps = [None if leaf.kind is str else _reader(leaf.kind) for leaf in before]
+
+    def find(data: bytes) -> bytes:
+        at = 0
+        for step in steps:
+            if step is None and not (length := data[at]) & 0x81:  # a text of up to 63 bytes
+                at += 1 + (length >> 1)
+            else:
+                at = (step or _text)(data, at)[1]
+        return _bytes(data, at)[0]
+
+    return find
+
+
 def maker(cls: type[Any]) -> Callable[[Sequence[Any]], Any]:
     """How an object is made of its leaves' values: one call written out, as dataclasses write theirs."""
     number = itertools.count()

@@ -271,7 +271,7 @@ class View:
             raw = None
             if key is not None:
                 try:
-                    raw = getattr(self._codec.unseal(sealed, key, indented=indented), "resource", b"")
+                    raw = self._codec.resource(sealed, key, indented=indented)
                 except Poison:
                     raw = None
             found[Place(subject, source, seq)] = Kept(recorded, raw)

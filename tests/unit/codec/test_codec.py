@@ -65,6 +65,7 @@ def test_every_event_comes_back_as_it_went_in(cls: type) -> None:
         back = CODEC.unseal(sealed, KEY)
         assert back == body
         assert type(back) is cls
+        assert CODEC.resource(sealed, KEY) == getattr(body, "resource", b"")
         assert sealed.meta == msgspec.structs.replace(meta, key=KEY.id)
 
     check()
@@ -134,8 +135,17 @@ def test_another_schema_id_is_an_unknown_schema() -> None:
 
 def test_the_wrong_key_opens_nothing() -> None:
     sealed = CODEC.open(CODEC.encode(meta_of(RECORDED), RECORDED, KEY))
-    with pytest.raises(SealBroken):
-        CODEC.unseal(sealed, data_key())
+    for read in (CODEC.unseal, CODEC.resource):
+        with pytest.raises(SealBroken):
+            read(sealed, data_key())
+
+
+def test_an_indented_resource_is_read_with_its_indentation_or_without() -> None:
+    text = b'{"id":"a1","resourceType":"Observation","subject":"%s","n":1.10}' % str(SUBJECT).encode()
+    body = replace(RECORDED, resource=msgspec.json.format(text, indent=2))
+    sealed = CODEC.open(CODEC.encode(meta_of(body), body, KEY))
+    assert CODEC.resource(sealed, KEY) == body.resource
+    assert CODEC.resource(sealed, KEY, indented=False) == CODEC.unseal(sealed, KEY, indented=False).resource == text
 
 
 @pytest.mark.parametrize(
@@ -166,7 +176,9 @@ def test_a_body_of_any_older_release_is_read_as_the_newest(cls: type) -> None:
             fastavro.schemaless_writer(avro, kind.releases[version].compiled, plain)
             frame = bytes([VERBATIM]) + CODEC.dictionaries.compress(avro.getvalue())
             context = meta.id.bytes + meta.subject.bytes + body_context(version, meta.type)
-            read = CODEC.unseal(Sealed(meta, seal(frame, KEY, context)), KEY)
+            sealed = Sealed(meta, seal(frame, KEY, context))
+            read = CODEC.unseal(sealed, KEY)
+            assert CODEC.resource(sealed, KEY) == getattr(read, "resource", b"")
             again = msgspec.to_builtins(read, builtin_types=(bytes,))
             assert type(read) is cls
             assert _without(again, "local") == _without(plain, "local")
@@ -198,8 +210,9 @@ def test_bytes_behind_a_body_are_poison() -> None:
 
 def test_a_body_that_does_not_follow_its_schema_is_poison() -> None:
     for plain in (b"", b"\x01", b"\xff" * 40):
-        with pytest.raises(Poison, match="report this release"):
-            CODEC.unseal(sealed_by(b"\x00" + CODEC.dictionaries.compress(plain)), KEY)
+        for read in (CODEC.unseal, CODEC.resource):
+            with pytest.raises(Poison, match="report this release"):
+                read(sealed_by(b"\x00" + CODEC.dictionaries.compress(plain)), KEY)
 
 
 def test_a_sealed_body_that_is_no_frame_is_poison() -> None:
