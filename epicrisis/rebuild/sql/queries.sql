@@ -46,7 +46,7 @@ UPDATE projection.part SET events = %(events)s WHERE schema = ANY(%(schemas)s) A
 -- progress: how many parts are left, and how many events the others had, on average of the schemas
 SELECT count(*) FILTER (WHERE events IS NULL),
     (coalesce(sum(events), 0) / greatest(1, cardinality(%(schemas)b::text[])))::bigint
-FROM projection.part WHERE schema = ANY(%(schemas)s)
+FROM projection.part WHERE schema = ANY(%(schemas)b)
 
 -- ledger_total: how many events the ledger has
 SELECT coalesce(sum(n), 0)::bigint FROM ledger.subject

@@ -16,3 +16,11 @@ QUERIES = sorted(Path(epicrisis.__file__).parent.rglob("queries.sql"))
 def test_lists_of_bytes_and_text_are_sent_in_binary(path: Path) -> None:
     written_as_text = re.findall(r"%\(\w+\)s::(?:text|bytea|jsonb|timestamptz)\[\]", path.read_text(encoding="utf-8"))
     assert written_as_text == [], "write %(name)b: as text, every element is escaped, twice"
+
+
+@pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.parts[-3])
+def test_a_value_is_written_in_one_format_throughout_its_query(path: Path) -> None:
+    for query in path.read_text(encoding="utf-8").split("\n-- "):
+        formats = dict(re.findall(r"%\((\w+)\)(\w)", query))
+        mixed = {name for name, format in re.findall(r"%\((\w+)\)(\w)", query) if formats[name] != format}
+        assert mixed == set(), query.partition(":")[0]
