@@ -72,15 +72,15 @@ def fsck(
             shares = [{p: o for p, o in until.items() if p % max(1, workers) == n} for n in range(max(1, workers))]
             readers = [pool.submit(log.read, settings, share, since) for share in shares]
         sums = _ledger(settings, ledger, "journals" in wanted, since, report, on_progress)
-        if "log" in wanted:
-            on_progress("log")
-            report.findings += _log(settings, ledger, until, since, sums, [r.result() for r in readers], report)
         if "models" in wanted:
             on_progress("read models")
             _models(settings, ledger, sample, seed, report)
         if "proof" in wanted:
             on_progress("checkpoints")
             report.findings += proof.beside(ledger, settings.partitions)
+        if "log" in wanted:  # last: it is being read meanwhile
+            on_progress("log")
+            report.findings += _log(settings, ledger, until, since, sums, [r.result() for r in readers], report)
     return report
 
 
