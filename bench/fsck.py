@@ -54,11 +54,11 @@ def run(short: bool = False, sizes: tuple[int, ...] = (SIZE,)) -> Iterator[Row]:
             assert not report.findings, report.findings[:3]
             assert report.events == report.records == events
             yield {
-                "row": f"fsck of {events:,} events, two processes",
+                "row": f"fsck of {size:,} events",
                 "value": seconds,
                 "unit": "s",
                 "goal": None if short else -GOAL * events / SIZE,
-                "note": f"{report.subjects:,} patients in {len(assembly.services())} journals, log, ledger and trees; "
+                "note": f"{events:,}; {report.subjects:,} patients in {len(assembly.services())} journals, log, ledger and trees; "
                 f"the read models of {report.compared}; machine {busy:.0%} busy",
             }
 

@@ -24,6 +24,7 @@ TITLES = {
     "growth": "As the data grow",
     "gate": "The gate",
     "proof": "The proof",
+    "fsck": "Checking all copies",
 }
 INTRO = """# The scoreboard
 

@@ -3,18 +3,20 @@
 Chain and tree: links, entries, leaf hashes, tiles and roots, in memory, of sealed records. Entries: a worker's batches
 through ledger and all read models, on PostgreSQL, and what of their processor time (worker and its database process)
 the entries took: their statement, and the ledger's work beyond that of one without them. A checkpoint: the processor
-time of one over all of these. Export and verify: a patient of 1,000 events, from the database to the verdict.
+time of one over all of these. Export and
+verify: a patient of 1,000 events, from the database to the verdict. Replay: of 1,000 events, from the database to the
+last line or row.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from bench.events import Event, copy, events, first
 from bench.row import Row
@@ -29,16 +31,19 @@ from epicrisis.audit.verifier.note import Policy
 from epicrisis.codec import KeyStore, MemoryKeyStore
 from epicrisis.database import Database
 from epicrisis.event import replace
-from epicrisis.ledger import LedgerFollower
+from epicrisis.found import projection
+from epicrisis.ledger import LedgerFollower, history
 from epicrisis.projecting.batch import Held, moved, run_batch
 from epicrisis.projecting.delivery import Delivered, Failure
 from epicrisis.projecting.postgres import PostgresStore, PostgresTransaction
 from epicrisis.projecting.store import Archived, Transaction
+from epicrisis.projection import Projection
+from epicrisis.replay import Fact, facts, through, timeline
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
 from epicrisis.worker import BATCH, Decoder
 
-CHAINED, LIVE, HISTORY = 100_000, 40_000, 1_000
+CHAINED, LIVE, HISTORY, REPLAYS = 100_000, 40_000, 1_000, 300
 AT_MOST = 400
 
 
@@ -49,6 +54,7 @@ def run(short: bool = False) -> Iterator[Row]:
         keys = key_store(settings, "intake")
         yield from live(settings, keys, *((800, 200) if short else (LIVE, BATCH)))
         yield from export_and_verify(settings, keys, 50 if short else HISTORY)
+        yield from replay(settings, keys, 50 if short else HISTORY, 3 if short else REPLAYS)
         keys.close()
 
 
@@ -204,6 +210,50 @@ def export_and_verify(settings: Settings, keys: KeyStore, number: int) -> Iterat
         "goal": -2,
         "note": f"export {export:.2f} s, verify {whole - export:.2f} s, a file of {len(raw) / 1e6:.1f} MB; best of 3",
     }
+
+
+def replay(settings: Settings, keys: KeyStore, number: int, times: int) -> Iterator[Row]:
+    """From the query to the last row, on a connection that is open: as a process that answers auditors has it."""
+    subject = uuid4()
+    partition, seqs, told = partition_of(slice_of(subject), settings.partitions), Counter[str](), list[Event]()
+    for event in first():
+        if event.meta.source != "directory" and len(told) < number:
+            seqs[event.meta.source] += 1
+            told.append(Event(replace(event.meta, subject=subject, seq=seqs[event.meta.source]), event.body))
+    worker = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
+    with PostgresStore(worker).transaction() as at:
+        items = [Delivered(partition, n, event.meta, value) for n, (event, value) in enumerate(sealed(told, keys))]
+        LedgerFollower().apply(at, items, 0)
+    worker.close()
+    auditor, opener = Database(settings.dsn_for("cluster", "auditor"), size=1), key_store(settings, "auditor")
+    chart, patients = projection("cluster_chart"), projection("clinic_patients")
+
+    def known(of: Projection | None = None) -> Iterator[Fact]:
+        with auditor.transaction() as cur:
+            entries = history(cur, subject)
+        return facts(entries, codec(), opener, of=of)
+
+    ways: dict[str, Callable[[], object]] = {
+        "as a timeline": lambda: list(timeline(known())),
+        "through clinic_patients": lambda: through(patients, known(patients)),
+        "through cluster_chart": lambda: through(chart, known(chart)),
+    }
+    for name, way in ways.items():
+        took = []
+        for _ in range(times):
+            began = time.perf_counter()
+            way()
+            took.append(1e3 * (time.perf_counter() - began))
+        took.sort()
+        yield {
+            "row": f"replay of {number:,} events {name}, p99",
+            "value": took[int(len(took) * 0.99)],
+            "unit": "ms",
+            "goal": -30,
+            "note": f"median {took[len(took) // 2]:.1f} ms of {times}",
+        }
+    auditor.close()
+    opener.close()
 
 
 def sealed(some: Sequence[Event], keys: KeyStore) -> list[tuple[Event, bytes]]:

@@ -32,6 +32,7 @@ from epicrisis.projecting import generations
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
+from epicrisis.projection import Projection
 from epicrisis.quarantine import Quarantine
 from epicrisis.quarantine.store import PostgresStore as QuarantineStore
 from epicrisis.replay import ALL, Fact, When, facts
@@ -163,17 +164,24 @@ def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:
     return journal_reader(settings, services())
 
 
-def history_of(settings: Settings, subject: UUID, when: When = ALL, *, seen_by: str = "") -> list[Fact] | None:
+def history_of(
+    settings: Settings,
+    subject: UUID,
+    when: When = ALL,
+    *,
+    seen_by: str = "",
+    of: Projection | None = None,
+) -> list[Fact] | None:
     """A subject's history from the ledger, as the auditor reads it; None where the ledger does not know the subject.
 
-    ``seen_by``: only what this operator had seen, by ``when.known_at``.
+    ``seen_by``: only what this operator had seen, by ``when.known_at``; ``of``: only what this projection hears.
     """
     database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
     with database.transaction() as cur:
         entries = history(cur, subject)
         given = delivered(cur, seen_by, subject, when.known_at) if seen_by else {}
     database.close()
-    known = facts(entries, codec(), key_store(settings, "auditor"), when)
+    known = facts(entries, codec(), key_store(settings, "auditor"), when, of)
     if not entries:
         return None
     return list(replay.seen_by(known, seen_by, given) if seen_by else known)

@@ -68,7 +68,7 @@ def replay(
     moments = sorted(diff, key=moment) if diff is not None else [known_at]
     when = _when(as_of, moments[-1])
     before = _when(as_of, moments[0]) if diff is not None else None
-    known = _history(patient, when, seen_by or "")
+    known = _history(patient, when, seen_by or "", through=through or "")
     earlier = [fact for fact in known if before and _had(fact, before)]
     title = f"{patient}: from {before} to {when}" if before else f"{patient}: {when}"
     title += f", seen by {seen_by}" if seen_by else ""
@@ -135,11 +135,11 @@ def _bundle(patient: str, known: Sequence[Fact], when: When) -> None:
     from epicrisis.fhir.provenance import PROVENANCE, provenance
     from epicrisis.replay import When
     from epicrisis.settings import Settings
-    from epicrisis.versions import origin_of, versions
+    from epicrisis.versions import CHART, origin_of, versions
 
     base = base_of(Settings.read(), "127.0.0.1", 8080)
     wanted = {fact.n for fact in known}
-    listed = [v for v in versions(_history(patient, When(known_at=when.known_at))) if v.fact.n in wanted]
+    listed = [v for v in versions(_history(patient, When(known_at=when.known_at), through=CHART)) if v.fact.n in wanted]
     entries, origins = [], []
     for one in sorted(listed, key=lambda v: v.fact.n, reverse=True):
         meta = one.fact.meta
@@ -172,7 +172,7 @@ def explain(
     known = {column for table in found.tables.values() for column in table.key}
     if unknown := sorted(set(wanted) - known):
         raise Refused(f"{', '.join(unknown)} is in no key of {projection}; there are: {', '.join(sorted(known))}")
-    changes = list(explained(found, _history(patient, _when(None, None)), wanted))
+    changes = list(explained(found, _history(patient, _when(None, None), through=projection), wanted))
     stored = shaped(Settings.read(), found, subject_of(patient))
     rows: list[dict[str, Any]] = [
         {
@@ -191,9 +191,11 @@ def explain(
     emit(rows, EXPLAINED, format, title=f"{projection}: {counted(len(rows), 'change')}")
 
 
-def _history(patient: str, when: When, seen_by: str = "") -> list[Fact]:
+def _history(patient: str, when: When, seen_by: str = "", *, through: str = "") -> list[Fact]:
+    """A patient's history: all events, or those that a projection hears."""
     from epicrisis.assembly import history_of
     from epicrisis.errors import Refused
+    from epicrisis.found import projection
     from epicrisis.operators import read_operators
     from epicrisis.replay import subject_of
     from epicrisis.settings import Settings
@@ -203,7 +205,8 @@ def _history(patient: str, when: When, seen_by: str = "") -> list[Fact]:
         subject = subject_of(patient)
     except ValueError:
         raise Refused("name the patient by its cluster id, a UUID") from None
-    known = history_of(settings, subject, when, seen_by=seen_by)
+    of = projection(through) if through else None
+    known = history_of(settings, subject, when, seen_by=seen_by, of=of)
     if known is None:
         raise Refused("the ledger knows no such patient: `epicrisis read clinic_patients` lists them")
     strange = seen_by and not known and seen_by not in read_operators(settings.operators_folder)

@@ -56,6 +56,10 @@ ROWS = {
         "what entries cost the worker",
         "a checkpoint a minute",
         "export and verify, 50 events",
+        *(
+            f"replay of 50 events {how}, p99"
+            for how in ("as a timeline", "through clinic_patients", "through cluster_chart")
+        ),
     },
     "gate": {"gate, as sent", "gate, compact", "parse alone", "find references"},
     "fhir": {
