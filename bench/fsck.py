@@ -58,7 +58,8 @@ def run(short: bool = False, sizes: tuple[int, ...] = (SIZE,)) -> Iterator[Row]:
                 "value": seconds,
                 "unit": "s",
                 "goal": None if short else -GOAL * events / SIZE,
-                "note": f"{events:,}; {report.subjects:,} patients in {len(assembly.services())} journals, log, ledger and trees; "
+                "note": f"{events:,}, of {report.subjects:,} patients, in {len(assembly.services())} journals, log, ledger "
+                f"and trees; "
                 f"the read models of {report.compared}; machine {busy:.0%} busy",
             }
 

@@ -3,9 +3,8 @@
 Chain and tree: links, entries, leaf hashes, tiles and roots, in memory, of sealed records. Entries: a worker's batches
 through ledger and all read models, on PostgreSQL, and what of their processor time (worker and its database process)
 the entries took: their statement, and the ledger's work beyond that of one without them. A checkpoint: the processor
-time of one over all of these. Export and
-verify: a patient of 1,000 events, from the database to the verdict. Replay: of 1,000 events, from the database to the
-last line or row.
+time of one over all of these. Export and verify: a patient of 1,000 events, from the database to the verdict. Replay:
+of 1,000 events, from the database to the last line or row.
 """
 
 from __future__ import annotations
