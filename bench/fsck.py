@@ -58,9 +58,8 @@ def run(short: bool = False, sizes: tuple[int, ...] = (SIZE,)) -> Iterator[Row]:
                 "value": seconds,
                 "unit": "s",
                 "goal": None if short else -GOAL * events / SIZE,
-                "note": f"{events:,}, of {report.subjects:,} patients, in {len(assembly.services())} journals, log, ledger "
-                f"and trees; "
-                f"the read models of {report.compared}; machine {busy:.0%} busy",
+                "note": f"{events:,}, of {report.subjects:,} patients, in {len(assembly.services())} journals, log, "
+                f"ledger and trees; the read models of {report.compared}; machine {busy:.0%} busy",
             }
 
 
