@@ -93,7 +93,7 @@ class WithoutEntries(LedgerFollower):
             for item in some:
                 meta = item.meta
                 n, link = n + 1, next_link(link, item.value)
-                rows.append(Archived(meta.seq, n, meta.recorded, subject, slice_, meta.source, link, item.value, 0))
+                rows.append(Archived(0, meta.recorded, subject, meta.seq, n, slice_, meta.source, link, item.value))
             chains[subject] = n, link
         at.archive(rows, chains)
         return []

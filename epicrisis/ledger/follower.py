@@ -47,4 +47,4 @@ class LedgerFollower:
 
 def _archived(item: Delivered, n: int, slice_: int, link: bytes, leaf: int) -> Archived:
     meta = item.meta
-    return Archived(meta.seq, n, meta.recorded, meta.subject, slice_, meta.source, link, item.value, leaf)
+    return Archived(leaf, meta.recorded, meta.subject, meta.seq, n, slice_, meta.source, link, item.value)

@@ -18,7 +18,7 @@ from epicrisis.sql import queries
 
 _SQL = queries("epicrisis.projecting")
 _LEDGER = queries("epicrisis.ledger")
-_COLUMNS = ["int8", "int8", "timestamptz", "uuid", "int2", "text", "bytea", "bytea", "int8"]
+_COLUMNS = ["int8", "timestamptz", "uuid", "int4", "int4", "int2", "text", "bytea", "bytea"]
 
 Tables = dict[str, dict[str, TableStore]]
 

@@ -44,15 +44,15 @@ class Parked(NamedTuple):
 class Archived(NamedTuple):
     """An event of the ledger: ``n`` counts the subject's events over all services, ``leaf`` those of its partition."""
 
-    seq: int
-    n: int
+    leaf: int
     recorded: datetime
     subject: UUID
+    seq: int
+    n: int
     slice: int
     source: str
     link: bytes
     value: bytes
-    leaf: int
 
 
 class Transaction(Protocol):

@@ -160,7 +160,7 @@ def test_a_counter_is_the_sum_of_its_shards(cluster: Settings) -> None:
 
 def test_an_event_is_archived_once(case: Case) -> None:
     subject, now = uuid4(), datetime(2026, 3, 1, tzinfo=UTC)
-    event = Archived(1, 1, now, subject, slice_of(subject), "chart", b"link", b"value", 0)
+    event = Archived(0, now, subject, 1, 1, slice_of(subject), "chart", b"link", b"value")
     with case.store.transaction() as at:
         assert at.chains([subject]) == {}
         at.archive([event], {subject: (1, b"link")})

@@ -1,3 +1,4 @@
+-- (04_event.sql makes the table of events anew, narrower.)
 -- The ledger: every event in log order, chained per subject. Replay, rebuild and proof read it.
 CREATE SCHEMA ledger;
 

@@ -2,7 +2,7 @@
 SELECT subject, n, link FROM ledger.subject WHERE subject = ANY(%(subjects)s)
 
 -- copy_events: archive
-COPY ledger.event (seq, n, recorded, subject, slice, source, link, value, leaf) FROM STDIN (FORMAT BINARY)
+COPY ledger.event (leaf, recorded, subject, seq, n, slice, source, link, value) FROM STDIN (FORMAT BINARY)
 
 -- grow: entries behind those that these partitions have; the index of the first of them in each
 WITH given AS (
