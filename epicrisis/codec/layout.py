@@ -13,7 +13,8 @@ from msgspec.json import format as reformat
 
 COMPACT = 0
 VERBATIM = 255
-_UNITS = {2: 1, 4: 128}
+UNITS = {2: 1, 4: 128}
+"""The blanks a level of what can be indented again, and the layouts of what begins at the first level."""
 _DEPTH = 126
 _MARKS = (b"\x00", b"\x01")
 """What stands for the texts that are known: control characters, which no JSON text has."""
@@ -37,7 +38,7 @@ def unindent(raw: bytes) -> tuple[bytes, int]:
     """
     head = raw[2:10]
     unit = len(head) - len(head.lstrip(b" "))
-    if not raw.startswith(b"{\n") or unit not in _UNITS:
+    if not raw.startswith(b"{\n") or unit not in UNITS:
         return raw, 0
     try:
         compact = reformat(raw, indent=-1)
@@ -47,9 +48,15 @@ def unindent(raw: bytes) -> tuple[bytes, int]:
     return (compact, unit) if same else (raw, 0)
 
 
+def reindent(compact: bytes, unit: int) -> bytes:
+    """The text that `unindent` took this from."""
+    whole: bytes = reformat(compact, indent=unit)
+    return whole
+
+
 def layout_at(unit: int, level: int) -> int:
     """The layout of what stands at this level of a text that is indented by so many blanks a level."""
-    return _UNITS[unit] + unit * level
+    return UNITS[unit] + unit * level
 
 
 def pack(raw: bytes, known: Sequence[bytes]) -> tuple[bytes, int]:
@@ -77,9 +84,9 @@ def _compact(raw: bytes) -> tuple[bytes, int]:
     base = len(raw) - raw.rfind(b"\n") - 2
     head = raw[2 : 2 + _DEPTH + 8]
     unit = len(head) - len(head.lstrip(b" ")) - base
-    if unit not in _UNITS or not 0 <= base <= _DEPTH:
+    if unit not in UNITS or not 0 <= base <= _DEPTH:
         return raw, COMPACT
-    layout = _UNITS[unit] + base
+    layout = UNITS[unit] + base
     try:
         compact = reformat(raw, indent=-1)
     except ValueError:
@@ -88,7 +95,7 @@ def _compact(raw: bytes) -> tuple[bytes, int]:
 
 
 def _indented(compact: bytes, layout: int) -> bytes:
-    unit, start = (4, _UNITS[4]) if layout >= _UNITS[4] else (2, _UNITS[2])
+    unit, start = (4, UNITS[4]) if layout >= UNITS[4] else (2, UNITS[2])
     indented: bytes = reformat(compact, indent=unit)
     base = layout - start
     return indented.replace(b"\n", b"\n" + b" " * base) if base else indented

@@ -45,13 +45,16 @@ class Entry(Struct, gc=False):
 
 
 class Checked(Struct, gc=False):
-    """What passed the gate. `raw` is what was checked; `layout` what its entries' bytes lack of what was sent."""
+    """What passed the gate. `raw` is what was checked; `layout` what its entries' bytes lack of what was sent, `unit`
+    how many blanks a level it lacks itself.
+    """
 
     resource_type: str
     raw: bytes
     parsed: Any  # as in Entry
     entries: list[Entry]
     layout: int | None = None
+    unit: int = 0
 
     def pass_on(self, checks: Sequence["Check"]) -> None:
         """Run an operator's own checks on each resource; the first that it does not pass raises `Malformed`."""

@@ -19,6 +19,6 @@ def check(gate: Gate, raw: bytes) -> Checked:
         compact, unit = unindent(raw.rstrip(b" \t\r\n"))
         if unit:
             checked = gate.check(compact)
-            checked.layout = layout_at(unit, _LEVEL)
+            checked.layout, checked.unit = layout_at(unit, _LEVEL), unit
             return checked
     return gate.check(raw)

@@ -12,6 +12,7 @@ from uuid import UUID
 import zstandard
 
 from epicrisis.codec import DataKey
+from epicrisis.codec.layout import UNITS, reindent
 from epicrisis.codec.sealing import seal, unseal
 from epicrisis.database import Database
 from epicrisis.errors import Conflict
@@ -25,29 +26,51 @@ MAX_BYTES = 256 * 1024 * 1024
 RECORD_BYTES = 1024 * 1024
 """Originals of so many bytes at most are recorded together."""
 
+_SPACE = b" \t\r\n"
 _APART = b"\0"
 """Between a Bundle and what it was made from: no text that passed the gate holds it."""
 
 
-def seal_original(raw: bytes, key: DataKey, message: UUID, source: bytes = b"") -> bytes:
-    """A message as it came, compressed and sealed under the key of the patient it is about (or its own).
+class Plain(NamedTuple):
+    """A message as it came. ``compact`` is ``raw`` without its indentation of ``unit`` blanks a level (and what space
+    follows it), where ``unit`` is not 0: see `unindent`.
 
     ``source``: what came, where a door has made the FHIR Bundle ``raw`` from it (an HL7 v2 message). Both are kept: the
     one is what auditors want to see, the other what was decided, which later tables might make differently.
     """
-    both = raw + _APART + source if source else raw
+
+    raw: bytes
+    compact: bytes = b""
+    unit: int = 0
+    source: bytes = b""
+
+
+def seal_original(plain: Plain, key: DataKey, message: UUID) -> bytes:
+    """The message, compressed and sealed under the key of the patient it is about (or its own); without indentation,
+    which is a quarter of what is left of it: a first byte, which no JSON text begins with, says how it comes back.
+    """
+    raw, compact, unit, source = plain
+    kept = bytes([unit]) + compact + raw[len(raw.rstrip(_SPACE)) :] if unit else raw
+    both = kept + _APART + source if source else kept
     return seal(zstandard.compress(both, level=3), key, b"original" + message.bytes)
 
 
 def unseal_original(sealed: bytes, key: DataKey, message: UUID) -> bytes:
     """What was decided, byte for byte."""
-    return _unsealed(sealed, key, message).partition(_APART)[0]
+    return _raw(_unsealed(sealed, key, message).partition(_APART)[0])
 
 
 def unseal_source(sealed: bytes, key: DataKey, message: UUID) -> bytes:
     """What came, byte for byte."""
-    raw, _, source = _unsealed(sealed, key, message).partition(_APART)
-    return source or raw
+    kept, _, source = _unsealed(sealed, key, message).partition(_APART)
+    return source or _raw(kept)
+
+
+def _raw(kept: bytes) -> bytes:
+    if not kept or kept[0] not in UNITS:
+        return kept
+    compact = kept[1:].rstrip(_SPACE)
+    return reindent(compact, kept[0]) + kept[1 + len(compact) :]
 
 
 def _unsealed(sealed: bytes, key: DataKey, message: UUID) -> bytes:

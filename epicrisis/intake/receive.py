@@ -26,7 +26,7 @@ from epicrisis.grouped import pause
 from epicrisis.intake.check import check
 from epicrisis.intake.deciding import Decided, decide_all
 from epicrisis.intake.identity import Digests, message_id, named_message_id
-from epicrisis.intake.inbox import Inbox, Message, seal_original, unseal_original
+from epicrisis.intake.inbox import Inbox, Message, Plain, seal_original, unseal_original
 from epicrisis.intake.known import Known
 from epicrisis.intake.receipt import Receipt, outcomes
 from epicrisis.intake.resolve import Item, Resolver
@@ -119,7 +119,8 @@ class Intake:
                     checked.pass_on(self._checks.get(operator, ()))
                     try:
                         resolver, items = self._resolve(checked, id_, operator)
-                        message, subjects = self._sealed(raw, id_, operator, clinic, door, items, source)
+                        original = Plain(raw, checked.raw, checked.unit, source)
+                        message, subjects = self._sealed(original, id_, operator, clinic, door, items)
                         if self._occupy(message, subjects):
                             for begun in self._inbox.unfinished(id_) if found is not None else ():
                                 message = replace(message, codes=begun.codes)
@@ -137,7 +138,7 @@ class Intake:
         raise TooManyConflicts("others kept writing to the same patient: wait a little, then send the message again")
 
     def _sealed(
-        self, raw: bytes, id_: UUID, operator: str, clinic: str, door: str, items: list[Item], source: bytes
+        self, original: Plain, id_: UUID, operator: str, clinic: str, door: str, items: list[Item]
     ) -> tuple[Message, set[UUID]]:
         """The message as it is kept, and whom it is about."""
         subjects = _subjects(items)
@@ -153,7 +154,7 @@ class Intake:
             clinic=clinic,
             door=door,
             key=key.id,
-            original=seal_original(raw, key, id_, source),
+            original=seal_original(original, key, id_),
             codes=self._codes.digest(operator),
         )
         return message, subjects
