@@ -22,6 +22,7 @@ from epicrisis.assembly import codec, key_store
 from epicrisis.audit.chain import first_link, next_link
 from epicrisis.found import projections, services
 from epicrisis.lag import Lag
+from epicrisis.projection import SHAPED_BY
 from epicrisis.provision import drop, provision
 from epicrisis.settings import Settings
 
@@ -204,8 +205,10 @@ def assert_ledger_is_the_journals(settings: Settings) -> None:
     assert sorted(archived) == sorted(journalled)
 
 
-MOMENTS = {"updated", "recorded"}
-"""Columns that hold when this installation came to know something: two runs never agree on them."""
+MOMENTS = {"updated", "recorded", SHAPED_BY}
+"""Columns that hold when, and in which order of services, this installation came to know something: two runs never agree
+on them.
+"""
 UNSAID = ("clinic_patients.last_event_at", "clinic_referrals.cancelled_at", "clinic_referrals.waiting_hours")
 """Those that come from it where the sender named no moment."""
 

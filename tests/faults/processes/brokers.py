@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 from epicrisis.settings import Settings
 from tests.acceptance.support import ledger_total
 from tests.faults.processes.history import Verdict
-from tests.faults.processes.sending import LANES
+from tests.faults.processes.sending import LANES, TRACKS
 from tests.faults.processes.stage import Run, Stage
 
 
@@ -66,7 +66,7 @@ def _more_answers(run: Run, count: int = 10) -> None:
 
 def _pace(run: Run, seconds: float) -> None:
     """Not faster than that there is something left to send for so long."""
-    run.crew.pace = min(1.0, 2 * LANES * seconds / max(1, run.crew.left()))
+    run.crew.pace = min(1.0, 2 * LANES * TRACKS * seconds / max(1, run.crew.left()))
 
 
 def _partitions(settings: Settings) -> list[dict[str, Any]]:

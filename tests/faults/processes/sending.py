@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from epicrisis.grouped import pause
+from epicrisis.lockstep import Lockstep
 from epicrisis.simulate.directory import directory
 from epicrisis.simulate.run import BEGIN, live
 from epicrisis.simulate.world import world
@@ -18,42 +19,41 @@ from tests.faults.processes.history import Acknowledged
 
 AT_ONCE = 40
 """Messages that one process sends before it ends."""
-
-
 LANES = 2
+TRACKS = 3
+"""Of a lane, which go in step: what is killed in the middle of one message is in the middle of several."""
 
 
 def write_messages(folder: Path, patients: int, seed: int) -> tuple[Path, list[Path]]:
-    """The directory's messages in one folder, and the patients' in one per lane: a patient is in one lane only.
+    """The directory's messages in one folder, and the patients' in one per lane: a patient is in one track of one lane.
 
-    Within a lane the order is the order of sending; between lanes there is none, and none is needed.
+    Within a track the order is the order of sending; between tracks there is none, and none is needed.
     """
     cluster = world(seed)
-    first = _write(folder / "directory", directory(cluster, seed, BEGIN - timedelta(days=1)))
-    sent = [
-        sorted(
-            (m for number in range(lane + 1, patients + 1, LANES) for m in live(cluster, seed, number).messages),
-            key=lambda m: m.sent,
-        )
-        for lane in range(LANES)
-    ]
-    return first, [_write(folder / f"lane-{lane}", messages) for lane, messages in enumerate(sent)]
+    first = _write(folder / "directory", 0, directory(cluster, seed, BEGIN - timedelta(days=1)))
+    lanes = [folder / f"lane-{lane}" for lane in range(LANES)]
+    for at in range(LANES * TRACKS):
+        numbers = range(at + 1, patients + 1, LANES * TRACKS)
+        messages = (m for number in numbers for m in live(cluster, seed, number).messages)
+        _write(lanes[at % LANES], at // LANES, sorted(messages, key=lambda m: m.sent))
+    return first, lanes
 
 
-def _write(folder: Path, messages: Any) -> Path:
-    folder.mkdir(parents=True)
+def _write(folder: Path, track: int, messages: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     for number, message in enumerate(messages):
-        (folder / f"{number:06d}.json").write_bytes(message.bundle)
+        (folder / f"{track}-{number:06d}.json").write_bytes(message.bundle)
     return folder
 
 
-def send(folder: str, answers: str, pause: str) -> None:
-    """Import the next messages of a lane; each answer is written down before the next message is sent.
+def send(folder: str, answers: str, pace: str) -> None:
+    """Import the next messages of a lane, its tracks in step; each answer is written down before the next message of
+    its track is sent.
 
     It begins with the first message without an answer, after one that was answered, now and then.
-    `pause`: seconds at most between two messages. Ends with 0 where nothing goes wrong.
+    `pace`: seconds at most between two messages of a track. Ends with 0 where nothing goes wrong.
     """
-    from epicrisis.assembly import intake
+    from epicrisis.assembly import intakes
     from epicrisis.importing import import_files
     from epicrisis.logging import configure
     from epicrisis.settings import Settings
@@ -61,11 +61,27 @@ def send(folder: str, answers: str, pause: str) -> None:
     configure("import")
     lane = Lane(Path(folder), Path(answers))
     known = lane.answered()
-    paths = [path for path in lane.paths if path.name not in known][:AT_ONCE]
-    if known and random.random() < 0.5:
-        paths.insert(0, lane.paths[random.randrange(len(known))])
-    recording = _Recording(intake(Settings.read()), lane, paths, float(pause))
-    import_files(paths, recording, operator="local", clinic="local/main")  # type: ignore[arg-type]
+    made = intakes(Settings.read())
+    executor = Lockstep(1, TRACKS)
+    futures = []
+    for track in range(TRACKS):
+        paths = [path for path in lane.paths if path.name not in known and path.name.startswith(f"{track}-")][:AT_ONCE]
+        if known and random.random() < 0.5:
+            paths.insert(0, lane.paths[lane.names.index(random.choice(sorted(known)))])
+        if paths:
+            recording = _Recording(made(), lane, paths, float(pace))
+            futures.append(
+                executor.submit(
+                    import_files,
+                    paths,
+                    recording,  # type: ignore[arg-type]
+                    operator="local",
+                    clinic="local/main",
+                )
+            )
+    executor.shutdown()
+    for future in futures:
+        future.result()
 
 
 class Lane:
@@ -74,6 +90,7 @@ class Lane:
     def __init__(self, folder: Path, answers: Path) -> None:
         self.folder, self.answers = folder, answers
         self.paths = sorted(folder.glob("*.json"))
+        self.names = [path.name for path in self.paths]
 
     def acknowledged(self) -> list[Acknowledged]:
         """Every answer so far, in order."""
@@ -96,9 +113,9 @@ class Lane:
 class _Recording:
     """An intake that writes every answer down before the next message is sent. It gets them in the order of paths."""
 
-    def __init__(self, intake: Any, lane: Lane, paths: list[Path], pause: float) -> None:
+    def __init__(self, intake: Any, lane: Lane, paths: list[Path], pace: float) -> None:
         self.check = intake.check
-        self._intake, self._left, self._pause = intake, list(paths), pause
+        self._intake, self._left, self._pace = intake, list(paths), pace
         self._answers = os.open(lane.answers, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def receive(self, raw: bytes, **given: Any) -> Any:
@@ -112,5 +129,5 @@ class _Recording:
             "repeated": receipt.repeated,
         }
         os.write(self._answers, json.dumps(answer).encode() + b"\n")
-        time.sleep(random.uniform(0, self._pause))
+        pause(random.uniform(0, self._pace))
         return receipt

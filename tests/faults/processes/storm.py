@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tests.faults.processes.crew import TICK, kind_of
 from tests.faults.processes.faults import FAULTS, Fault, Place
 from tests.faults.processes.history import Verdict
-from tests.faults.processes.sending import LANES
+from tests.faults.processes.sending import LANES, TRACKS
 from tests.faults.processes.stage import Run, Stage
 
 GAP = 0.12
@@ -101,7 +101,7 @@ class Storm:
     def _pace(self, place: Place) -> None:
         """Senders are as fast as needed to have something to send until the last kill."""
         seconds = (self._wanted - self.kills) * GAP * 1.3
-        place.crew.pace = min(1.0, 2 * LANES * seconds / max(1, place.crew.left()))
+        place.crew.pace = min(1.0, 2 * LANES * TRACKS * seconds / max(1, place.crew.left()))
 
     def _kill(self, place: Place) -> None:
         able = sorted(n for n, role in place.crew.running.items() if role.alive and n not in place.frozen)
