@@ -206,8 +206,8 @@ def assert_ledger_is_the_journals(settings: Settings) -> None:
 
 
 MOMENTS = {"updated", "recorded", SHAPED_BY}
-"""Columns that hold when, and in which order of services, this installation came to know something: two runs never agree
-on them.
+"""Columns that hold when, and in which order of services, this installation came to know something: two runs never
+agree on them.
 """
 UNSAID = ("clinic_patients.last_event_at", "clinic_referrals.cancelled_at", "clinic_referrals.waiting_hours")
 """Those that come from it where the sender named no moment."""
