@@ -20,7 +20,7 @@ def leaders_killed(stage: Stage, times: int) -> tuple[Verdict, Counter[str]]:
     """kill -9 of the broker that leads most partitions, again and again; publishing goes on without it each time."""
     with stage.run("leaders") as run:
         for number in range(times):
-            _pace(run, 8.0 * (times + 1 - number))
+            _pace(run, 20.0 * (times + 1 - number))
             _leader_killed(stage, run)
             stage.servers.brokers.start()
             run.crew.until(lambda: in_sync(run.near), "every replica is back")
@@ -33,7 +33,7 @@ def two_of_three_down(stage: Stage) -> tuple[Verdict, Counter[str]]:
     When both return, everything is published.
     """
     with stage.run("two-down") as run:
-        _pace(run, 12.0)
+        _pace(run, 40.0)
         run.crew.until(lambda: ledger_total(run.near) > 0 and in_sync(run.near), "it begins")
         down = [_leader_killed(stage, run)]
         down.append(random.Random(stage.seed).choice([n for n in stage.servers.brokers.nodes if n not in down]))
@@ -66,7 +66,7 @@ def _more_answers(run: Run, count: int = 10) -> None:
 
 def _pace(run: Run, seconds: float) -> None:
     """Not faster than that there is something left to send for so long."""
-    run.crew.pace = min(1.0, 2 * LANES * TRACKS * seconds / max(1, run.crew.left()))
+    run.crew.pace = min(1.5, 2 * LANES * TRACKS * seconds / max(1, run.crew.left()))
 
 
 def _partitions(settings: Settings) -> list[dict[str, Any]]:

@@ -65,7 +65,8 @@ def send(folder: str, answers: str, pace: str) -> None:
     executor = Lockstep(1, TRACKS)
     futures = []
     for track in range(TRACKS):
-        paths = [path for path in lane.paths if path.name not in known and path.name.startswith(f"{track}-")][:AT_ONCE]
+        paths = [path for path in lane.paths if path.name not in known and path.name.startswith(f"{track}-")]
+        paths = paths[: AT_ONCE // TRACKS]
         if known and random.random() < 0.5:
             paths.insert(0, lane.paths[lane.names.index(random.choice(sorted(known)))])
         if paths:
