@@ -51,7 +51,7 @@ def make(settings: Settings) -> list[str]:
     for site in world(1).sites:
         sites.setdefault(site.operator, []).append(site)
     with State(settings.state).lock("operators.lock"):
-        return [name for name, own in sites.items() if _make(settings, name, own)]
+        return [name for name, own in sites.items() if make_one(settings, name, own)]
 
 
 def client_of(operator: str) -> str:
@@ -64,7 +64,8 @@ def private_key(settings: Settings, client: str) -> Path:
     return settings.state / "clients" / f"{client}.jwk.json"
 
 
-def _make(settings: Settings, name: str, sites: list[Site]) -> bool:
+def make_one(settings: Settings, name: str, sites: list[Site]) -> bool:
+    """Make an operator's folder and its client's keys, unless it is there already: whether it was made."""
     folder = settings.operators_folder / name
     if (folder / MANIFEST).exists():
         return False
