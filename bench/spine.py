@@ -34,6 +34,7 @@ def throughput(number: int) -> Iterator[Row]:
     """All processes at once: import, relay, worker; until the last event is readable. Then the size of everything."""
     with stage(own=False) as settings, roles(settings, ("relay",), ("work",)) as (relay, worker):
         lag = Lag(settings)
+        empty = sum(sizes(settings).values())
         take_in(settings, number, FOLDERS[0])
         lag.wait(60, ["ledger"])
         watch = Watch()
@@ -60,7 +61,8 @@ def throughput(number: int) -> Iterator[Row]:
             HAPI,
             HAPI_BYTES,
             times_goal=BYTES_GOAL,
-            note=", ".join(f"{name} {size / resources:.0f}" for name, size in parts.items()),
+            note=", ".join(f"{name} {size / resources:.0f}" for name, size in parts.items())
+            + f"; {empty / resources:.0f} of it were there before the first resource",
         )
         lag.close()
 

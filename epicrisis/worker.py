@@ -31,7 +31,7 @@ from epicrisis.records import without_headers
 from epicrisis.settings import Settings
 from epicrisis.stopping import Signal
 
-BATCH = 2_000
+BATCH = 4_000
 POLL_MS = 200
 HEAL_SECONDS = LOOK_SECONDS = 2.0
 BACK_OFF_SECONDS = 5.0

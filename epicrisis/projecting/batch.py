@@ -68,7 +68,7 @@ def run_batch(
     _hold(at, consumers, held, upto)
     positions = Positions.load(at, [c.name for c in consumers], {i.meta.subject for i in items})
     parked: Counter[str] = Counter()
-    shard = min(upto) if upto else 0
+    shard = min(partition for _, partition in held.at)  # of this worker alone, and the same for all its batches
     first = {i.partition: i.offset for i in reversed(items)}
     for consumer in consumers:
         own = items

@@ -8,4 +8,4 @@ CREATE TABLE cluster_activity (
     shard smallint NOT NULL,
     PRIMARY KEY (operator, clinic, month, event_type, diagnosis_group, shard)
 );
-COMMENT ON TABLE cluster_activity IS 'Events per operator, clinic, month, event type and diagnosis group; a shard per partition, to be summed';
+COMMENT ON TABLE cluster_activity IS 'Events per operator, clinic, month, event type and diagnosis group; a shard per worker, to be summed';
