@@ -14,6 +14,7 @@ from epicrisis.assembly import codec
 from epicrisis.errors import Poison, Unreachable
 from epicrisis.fsck.finding import BEGINNING, Finding
 from epicrisis.fsck.ledger import Sums
+from epicrisis.records import without_headers
 from epicrisis.settings import Settings
 from epicrisis.slices import slice_of
 
@@ -43,10 +44,10 @@ def read(settings: Settings, until: Mapping[int, int], since: datetime | None) -
             garbage.append((partition, offset, problem))
         if event is None:
             continue
-        subject, source, seq, digest = event
+        subject, source, seq, digest, slice_ = event
         if seq > last.get((subject, source), 0):  # a relay may send again, in order, what it has sent
             last[subject, source] = seq
-            sums.add(slice_of(UUID(bytes=subject)), subject, source, seq, digest)
+            sums.add(slice_, subject, source, seq, digest)
     return Read(dict(sums.sums), dict(sums.counts), garbage, short)
 
 
@@ -56,12 +57,13 @@ def events_of(settings: Settings, slices: Collection[int], until: Mapping[int, i
     partitions = {s % settings.partitions for s in slices}
     some = {p: offset for p, offset in until.items() if p in partitions}
     for _, _, _, event in _events(settings, some, since, []):
-        if event is not None and slice_of(UUID(bytes=event[0])) in slices:
+        if event is not None and event[4] in slices:
             found.setdefault(event[:3], set()).add(event[3])
     return found
 
 
-_Event = tuple[bytes, str, int, bytes]
+_Event = tuple[bytes, str, int, bytes, int]
+"""Subject, service, seq, SHA-256 of the value, slice."""
 
 
 def _events(
@@ -71,14 +73,16 @@ def _events(
     that end too early.
     """
     topic, open_ = settings.topic(), codec().open
-    consumer = KafkaConsumer(
-        **settings.kafka("auditor"),
-        client_id="epicrisis-fsck",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        allow_auto_create_topics=False,
-        fetch_max_bytes=8 * 1024 * 1024,
-        max_partition_fetch_bytes=2 * 1024 * 1024,
+    consumer = without_headers(
+        KafkaConsumer(
+            **settings.kafka("auditor"),
+            client_id="epicrisis-fsck",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            fetch_max_bytes=8 * 1024 * 1024,
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+        )
     )
     try:
         places = {TopicPartition(topic, p): end for p, end in until.items() if end}
@@ -95,7 +99,7 @@ def _events(
         left = {place for place, end in places.items() if starts[place] < end}
         consumer.pause(*[place for place in places if place not in left])
         while left:
-            polled = consumer.poll(timeout_ms=SILENCE_MS, max_records=2_000)
+            polled = consumer.poll(timeout_ms=SILENCE_MS, max_records=10_000)
             if not polled:
                 raise Unreachable("the log cannot be read: see `epicrisis doctor`")
             for place, records in polled.items():
@@ -127,7 +131,8 @@ def _event(record: Any, open_: Any, since: datetime | None) -> tuple[int, int, s
         return record.partition, record.offset, problem.reason, None
     if meta.recorded < (since or BEGINNING):
         return record.partition, record.offset, "", None
-    event = meta.subject.bytes, meta.source, meta.seq, sha256(record.value).digest()
+    digest = sha256(record.value).digest()
+    event = record.key, meta.source, meta.seq, digest, slice_of(meta.subject)
     return record.partition, record.offset, "", event
 
 
