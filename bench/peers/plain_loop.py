@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 
 from bench.peers.model import NEW, State, after, ready
 
-BATCH = 2_000
+BATCH = 4_000  # as many as our worker takes
 ARCHIVE = "INSERT INTO archive VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
 COLUMNS = "subject, events, name, birth_date, last_type, last_code, last_at"
 LOAD = f"SELECT subject::text, {COLUMNS.partition(', ')[2]} FROM patient WHERE subject = ANY(%s)"
