@@ -14,6 +14,8 @@ from uuid import UUID
 import psycopg
 
 from epicrisis import replay
+from epicrisis.access.glass import BreakGlass
+from epicrisis.access.recorder import Recorder
 from epicrisis.access.seen import delivered
 from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, MemoryKeyStore, PostgresKeyStore
 from epicrisis.codec.fingerprint import remember
@@ -40,6 +42,8 @@ from epicrisis.settings import Settings
 from epicrisis.worker import Decoder, Worker, journal_reader
 
 LEDGER = "ledger"
+ACCESS = "access_audit"
+"""The service that records accesses, and the role that does."""
 
 
 @cache
@@ -99,6 +103,24 @@ def intakes(
         digests=Digests(settings.wrapping_key_bytes()),
         terms=terms_of(read_operators(settings.operators_folder)),
     )
+
+
+def recorder(settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None) -> Recorder:
+    """Records accesses: one for a process, shared by its threads."""
+    return Recorder(service=services()[ACCESS], **_access(settings, on_append))
+
+
+def break_glass(settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None) -> BreakGlass:
+    """Breaks glasses, and knows which are broken."""
+    return BreakGlass(service=services()[ACCESS], **_access(settings, on_append))
+
+
+def _access(settings: Settings, on_append: Callable[[str, Collection[int]], None] | None) -> dict[str, Any]:
+    return {
+        "journal": journals(settings, on_append)[ACCESS],
+        "codec": codec(),
+        "keys": key_store(settings, ACCESS),
+    }
 
 
 def unmapped_codes(settings: Settings) -> list[Unmapped]:

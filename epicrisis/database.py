@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString
+from uuid import UUID
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -39,8 +40,12 @@ class Database:
         self._open = False
 
     @contextmanager
-    def transaction(self, *, clinic: str | None = None, operator: str | None = None) -> Iterator[psycopg.Cursor[Any]]:
+    def transaction(
+        self, *, clinic: str | None = None, operator: str | None = None, opened: UUID | None = None
+    ) -> Iterator[psycopg.Cursor[Any]]:
         """A cursor inside one transaction: committed at the end, rolled back on any error.
+
+        ``opened`` is a patient whom the clinic does not know, and for whom a glass was broken.
 
         Raises
         ------
@@ -52,6 +57,8 @@ class Database:
             with connection.transaction(), connection.cursor(binary=True) as cur:
                 if clinic is not None:
                     cur.execute("SELECT set_config('epicrisis.clinic', %s, true)", (clinic,))
+                if opened is not None:
+                    cur.execute("SELECT set_config('epicrisis.opened', %s, true)", (str(opened),))
                 if operator is not None:
                     cur.execute("SELECT set_config('epicrisis.operator', %s, true)", (operator,))
                 yield cur

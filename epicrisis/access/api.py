@@ -84,6 +84,7 @@ class Accessed:
     def __init__(self) -> None:
         self.delivered: dict[UUID, dict[str, set[int]]] = {}
         self.what = ""
+        self.interaction = ""
         self.action: Action | None = None
 
     def named(self, patients: Iterable[UUID]) -> None:
@@ -120,7 +121,7 @@ class Accessed:
                 when=now,
                 who=who,
                 door=door,
-                interaction=interaction,
+                interaction=self.interaction or interaction,
                 action=self.action or action,
                 outcome=outcome,
                 status=status,

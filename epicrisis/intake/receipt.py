@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
 class Receipt:
     """What came of a message: resources in it, events per service, an outcome per entry, in order. ``repeated``: it was
     known already, and this is the first answer. ``unmapped``: how many different local codes no code map has. ``mark``:
-    what the door gave with the message when it came first.
+    what the door gave with the message when it came first. ``patients``: whom it is about.
     """
 
     message: UUID
@@ -36,6 +36,7 @@ class Receipt:
     entries: tuple[Outcome, ...] = ()
     unmapped: int = 0
     mark: str = ""
+    patients: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -49,6 +50,7 @@ class Receipt:
             "events": dict(self.events),
             "entries": self.entries,
             "unmapped": self.unmapped,
+            "patients": self.patients,
         }
         return {**found, "mark": self.mark} if self.mark else found
 
@@ -64,6 +66,7 @@ class Receipt:
             entries=entries,
             unmapped=result.get("unmapped", 0),
             mark=result.get("mark", ""),
+            patients=tuple(result.get("patients", ())),
         )
 
 

@@ -260,6 +260,7 @@ class Intake:
             entries=outcomes(items, plan),
             unmapped=len(reading.unmapped),
             mark=mark,
+            patients=tuple(sorted({str(item.subject) for item in items if not item.alone})),
         )
         self._inbox.finish(message.id, receipt.result(), reading.unmapped)
         return receipt

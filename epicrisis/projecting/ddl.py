@@ -23,8 +23,11 @@ ROSTER = "roster"
 """The view that says which subjects a clinic sees: ``read.roster`` (clinic_id, subject)."""
 SEEN = "_seen"
 """How the views end that the front doors read: of a clinic's subjects only."""
-_MINE = "(SELECT true FROM read.roster AS mine WHERE mine.clinic_id = {clinic} AND mine.subject = {subject})"
-"""A subquery that is never turned into a list of a clinic's whole roster."""
+_MINE = (
+    "((SELECT true FROM read.roster AS mine WHERE mine.clinic_id = {clinic} AND mine.subject = {subject})"
+    " OR {subject} = nullif(current_setting('epicrisis.opened', true), '')::uuid)"
+)
+"""A subquery that is never turned into a list of a clinic's whole roster; or the one for whom a glass was broken."""
 
 Connection = psycopg.Connection[Any]
 

@@ -237,12 +237,15 @@ def _what(access: Access) -> bytes:
     """The resource that was concerned; of a query, what was asked."""
     if access.action == "E":
         return _QUERY % b64encode(access.asked.encode() or access.interaction.encode())
-    return _data(access.what or access.resource_type or access.interaction)
+    return _data(access.what or access.resource_type or access.interaction, asked=access.asked)
 
 
-def _data(reference: str, role: bytes = b'{"system":"%s","code":"4","display":"Domain Resource"}') -> bytes:
-    what = b'{"reference":%s}' if "/" in reference else b'{"display":%s}'
-    return _DATA % (role % _ROLE.encode(), what % _json(reference))
+def _data(
+    reference: str, role: bytes = b'{"system":"%s","code":"4","display":"Domain Resource"}', asked: str = ""
+) -> bytes:
+    what = b'{"reference":%s}' if "/" in reference or ":" in reference else b'{"display":%s}'
+    said = b',"description":%s' % _json(asked) if asked else b""
+    return _DATA % (role % _ROLE.encode(), what % _json(reference), said)
 
 
 def _patient(patient: UUID) -> bytes:
@@ -258,7 +261,7 @@ def _glass(id_: UUID) -> bytes:
 
 
 _OBJECT = b'"type":{"system":"%s","code":"2","display":"System Object"}' % _TYPE.encode()
-_DATA = b"{" + _OBJECT + b',"role":%s,"what":%s}'
+_DATA = b"{" + _OBJECT + b',"role":%s,"what":%s%s}'
 _QUERY = b"{" + _OBJECT + b',"role":{"system":"' + _ROLE.encode() + b'","code":"24","display":"Query"},"query":"%s"}'
 _PATIENT = (
     b'{"type":{"system":"' + _TYPE.encode() + b'","code":"1","display":"Person"},'

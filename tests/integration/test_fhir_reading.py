@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msgspec.json import format as indented
 from starlette.testclient import TestClient
 
+from epicrisis import assembly
 from epicrisis.assembly import history_of
 from epicrisis.doors.fhir_http.answers import told
 from epicrisis.doors.fhir_http.app import Door, Interaction
@@ -90,7 +91,11 @@ class Site:
         self.interactions += Capability(self.interactions).interactions()
         self.interactions += OpenApi(self.interactions).interactions()
         self.app = Door(
-            base=BASE, interactions=self.interactions, who=self._who, room=Room(Allowance(client=64, all=64))
+            base=BASE,
+            interactions=self.interactions,
+            who=self._who,
+            recorder=assembly.recorder(cluster),
+            room=Room(Allowance(client=64, all=64)),
         ).app()
         self.client = TestClient(self.app, raise_server_exceptions=False)
 

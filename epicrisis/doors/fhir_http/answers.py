@@ -22,6 +22,7 @@ from epicrisis.errors import (
     Foreign,
     Malformed,
     NotHere,
+    NotRecorded,
     Refused,
     TooLarge,
     Unreachable,
@@ -75,9 +76,11 @@ class Answer:
 class Told(EpicrisisError):
     """A handler has this answer instead of the one that was asked for."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, caller: object = None) -> None:
         super().__init__(f"status {answer.status}")
         self.answer = answer
+        self.caller = caller
+        """Who was refused, where that is known although they may not."""
 
 
 def etag(version: int) -> str:
@@ -122,6 +125,10 @@ def refusal(error: BaseException) -> Answer:
             return problem(422, "business-rule", str(error))
         case Conflict():
             return problem(409, "conflict", str(error), headers=soon)
+        case NotRecorded():
+            return problem(
+                503, "transient", "access cannot be recorded, so nothing is given out: ask again", headers=soon
+            )
         case Unreachable() | psycopg.OperationalError():
             log.warning("request waits for a server", error=type(error).__name__)
             return problem(503, "transient", "a server behind this one does not answer: send it again", headers=soon)

@@ -6,7 +6,8 @@ A part of the interface is a list of `Interaction`s: method, path, the scope's l
 
 that runs in a thread, may block, and raises what it likes: `answers.refusal` makes an OperationOutcome of it. Before it
 is called, the frame has checked the access token, the scope on ``{type}`` (and that R4 knows the type), what may be
-accepted, the limits, and has read the body. A handler that decides by itself who may (no ``{type}`` in its path) asks
+accepted, the limits, and has read the body. Whose data an answer brings is noted in ``call.accessed``: it leaves once
+that is recorded, and not before. A handler that decides by itself who may (no ``{type}`` in its path) asks
 ``call.caller.may``. Paths with fewer names in braces win. `serve` puts the lists together.
 """
 
@@ -16,9 +17,9 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
@@ -29,6 +30,8 @@ from starlette.responses import Response
 from starlette.routing import Route, compile_path
 
 from epicrisis import logging
+from epicrisis.access.api import Access, Accessed
+from epicrisis.doors.fhir_http.accesses import accesses
 from epicrisis.doors.fhir_http.answers import FHIR, JSON, MEDIA, Answer, problem, refusal, told
 from epicrisis.doors.fhir_http.caller import Caller, is_resource_type
 from epicrisis.doors.fhir_http.limits import Place, Room
@@ -64,6 +67,7 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     request_id: str
+    accessed: Accessed = field(default_factory=Accessed)
 
     @property
     def prefer(self) -> str:
@@ -93,6 +97,14 @@ class Interaction:
     """Anybody may: nobody's data is in it. Its handler is given a caller without scopes."""
 
 
+class Records(Protocol):
+    """`epicrisis.access.recorder.Recorder`, as far as a door needs it."""
+
+    def submit(self, accesses: Sequence[Access]) -> Future[None]:
+        """Done once these are recorded; then the answer may leave."""
+        ...
+
+
 NOBODY = Caller(client="", operator="", clinic="", scopes=())
 
 
@@ -106,6 +118,9 @@ class Door:
     base: str
     interactions: Sequence[Interaction]
     who: Callable[[str], Caller]
+    recorder: Records
+    still_open: Callable[[Caller], bool] = lambda caller: caller.opened is None
+    """Whether the glass that this caller has broken is still broken; asked in a thread, before the handler."""
     limits: Limits = field(default_factory=Limits)
     room: Room = field(default_factory=Room)
     threads: int = 4
@@ -123,32 +138,71 @@ class Door:
 
     def _endpoint(self, interaction: Interaction, threads: Executor) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
-            started, request_id, caller = time.perf_counter(), uuid4().hex, NOBODY
+            started, request_id, caller, accessed = time.perf_counter(), uuid4().hex, NOBODY, Accessed()
+            form = b""
             try:
                 media = accepted(request)
                 if not interaction.open:
                     caller = self.who(request.headers.get("authorization", ""))
                 _check(interaction, request.path_params, caller)
                 with self.room.taken(caller.client) as place:
+                    body = await self._body(interaction, request, place)
+                    form = body if interaction.body == "form" else b""
                     call = Call(
                         caller=caller,
                         base=self.base,
                         path=request.path_params,
                         query=parse_qsl(request.url.query, keep_blank_values=True),
                         headers=request.headers,
-                        body=await self._body(interaction, request, place),
+                        body=body,
                         request_id=request_id,
+                        accessed=accessed,
                     )
                     zips = "gzip" in request.headers.get("accept-encoding", "")
                     loop = asyncio.get_running_loop()
-                    answer = await loop.run_in_executor(threads, _answer, interaction.handler, call, media, zips)
+                    answer = await loop.run_in_executor(threads, self._answer, interaction.handler, call, media, zips)
             except ClientDisconnect:
                 answer = problem(499, "incomplete", "the client has left")
             except Exception as error:
                 answer = refusal(error)
+                caller = getattr(error, "caller", None) or caller
+            if caller is not NOBODY:
+                route = interaction.method, interaction.path
+                some = accesses(
+                    accessed,
+                    request,
+                    route,
+                    caller,
+                    base=self.base,
+                    status=answer.status,
+                    request_id=request_id,
+                    body=form,
+                )
+                answer = await self._recorded(some, answer)
             return self._leave(request, interaction.path, answer, started, request_id, caller)
 
         return endpoint
+
+    def _answer(self, handler: Handler, call: Call, media: str, zips: bool) -> Answer:
+        """In a thread: what the handler says, ready to be sent."""
+        try:
+            if call.caller.opened is not None and not self.still_open(call.caller):
+                raise told(403, "forbidden", "this glass is not broken any more: get another access token")
+            answer = handler(call)
+        except Exception as error:
+            answer = refusal(error)
+        if answer.media == FHIR and media != FHIR:
+            answer = replace(answer, media=media)
+        return answer.zipped() if zips else answer
+
+    async def _recorded(self, some: Sequence[Access], answer: Answer) -> Answer:
+        """The answer, once it is recorded who is given what; else another one."""
+        try:
+            if some:
+                await asyncio.wrap_future(self.recorder.submit(some))
+        except Exception as error:
+            return refusal(error)
+        return answer
 
     def get(self, call: Call, url: str) -> Answer:
         """A GET inside another request, in its thread: ``url`` is relative to the door, or absolute.
@@ -237,17 +291,6 @@ def accepted(request: Request) -> str:
         if kind in (*MEDIA, "text/json"):
             return kind if kind in MEDIA else JSON
     raise told(406, "not-supported", f"only JSON is written: ask for {FHIR}")
-
-
-def _answer(handler: Handler, call: Call, media: str, zips: bool) -> Answer:
-    """In a thread: what the handler says, ready to be sent."""
-    try:
-        answer = handler(call)
-    except Exception as error:
-        answer = refusal(error)
-    if answer.media == FHIR and media != FHIR:
-        answer = replace(answer, media=media)
-    return answer.zipped() if zips else answer
 
 
 def _ordered(interactions: Sequence[Interaction]) -> list[Interaction]:

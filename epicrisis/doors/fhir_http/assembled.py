@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from starlette.applications import Starlette
 
-from epicrisis.assembly import codec, intakes, journals, key_store, quarantine
+from epicrisis.assembly import codec, intakes, journals, key_store, quarantine, recorder
 from epicrisis.database import Database
 from epicrisis.doors.fhir_http import origins
 from epicrisis.doors.fhir_http.app import PREFIX, Door, Interaction
@@ -62,7 +62,7 @@ def application(
         services=services(), journals=journals(settings), codec=codec(), keys=key_store(settings, "intake")
     )
     interactions: list[Interaction] = []
-    door = Door(base=base, interactions=interactions, who=tokens.who)
+    door = Door(base=base, interactions=interactions, who=tokens.who, recorder=recorder(settings, on_append))
     interactions += tokens.interactions()
     interactions += reading(settings, written)
     for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):

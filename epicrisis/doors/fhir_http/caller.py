@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from epicrisis.fhir.spec import types
 
@@ -40,13 +42,28 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A broken glass: the one patient whom the caller may read though its clinic does not know them, until then."""
+
+    id: UUID
+    patient: UUID
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A client of an operator, writing for one of its clinics (``operator/site``): all of it from its credentials."""
+    """A client of an operator, writing for one of its clinics (``operator/site``): all of it from its credentials.
+
+    ``user`` (an id, no name) and ``purpose`` (a code of v3-ActReason) are what the client says of who uses it, and why.
+    """
 
     client: str
     operator: str
     clinic: str
     scopes: tuple[Scope, ...]
+    user: str = ""
+    purpose: str = ""
+    opened: Opened | None = None
 
     def may(self, resource_type: str, letter: str) -> bool:
         """Whether it may create (``c``), read, update, delete or search resources of a type."""

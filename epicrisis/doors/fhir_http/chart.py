@@ -15,6 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from epicrisis.access.api import Accessed
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.database import Database
 from epicrisis.doors.fhir_http.answers import told
@@ -131,8 +132,10 @@ class Chart:
         self._keys = keys
 
     @contextmanager
-    def seen_by(self, clinic: str) -> Iterator[View]:
-        """What this clinic sees, in one transaction.
+    def seen_by(self, clinic: str, accessed: Accessed, opened: UUID | None = None) -> Iterator[View]:
+        """What this clinic sees, in one transaction; what is read of it is noted in ``accessed``.
+
+        ``opened``: one patient more, for whom a glass was broken.
 
         Raises
         ------
@@ -140,8 +143,8 @@ class Chart:
             503: a query takes too long; or the chart is that of an earlier release, and has to be rebuilt.
         """
         try:
-            with self._database.transaction(clinic=clinic) as cur:
-                yield View(cur, self._codec, self._keys)
+            with self._database.transaction(clinic=clinic, opened=opened) as cur:
+                yield View(cur, self._codec, self._keys, accessed)
         except psycopg.errors.QueryCanceled:
             raise told(503, "too-costly", "this takes too long: name a patient, or ask for less") from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
@@ -151,10 +154,11 @@ class Chart:
 class View:
     """The charts of one clinic, within a transaction."""
 
-    def __init__(self, cur: psycopg.Cursor[Any], codec: Codec, keys: KeyStore) -> None:
+    def __init__(self, cur: psycopg.Cursor[Any], codec: Codec, keys: KeyStore, accessed: Accessed) -> None:
         self._cur = cur
         self._codec = codec
         self._keys = keys
+        self._accessed = accessed
 
     # Rows
 
@@ -245,7 +249,7 @@ class View:
 
     def kept(self, places: Collection[Place], *, indented: bool = True) -> dict[Place, Kept]:
         """What lies there. Absent: the ledger has not come so far. Without ``indented``, resources come without the
-        indentation that they were sent with.
+        indentation that they were sent with. The one way to a patient's data: it is noted who is given what.
         """
         if not places:
             return {}
@@ -275,6 +279,7 @@ class View:
                 except Poison:
                     raw = None
             found[Place(subject, source, seq)] = Kept(recorded, raw)
+        self._accessed.took(place for place, kept in found.items() if kept.raw)
         return found
 
 

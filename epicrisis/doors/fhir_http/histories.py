@@ -111,6 +111,7 @@ class Histories:
             subjects = patients(self._reader, seen, Named(("Patient",), named.removeprefix("Patient/")))
             if not subjects:
                 raise told(404, "not-found", "this clinic knows no such patient")
+            call.accessed.named(subjects[:1])
             versions = _versions(seen, subjects[0], asked)
             start = _behind(versions, asked.page.last) if asked.page else 0
             shown, more = versions[start : start + asked.count], versions[start + asked.count :]

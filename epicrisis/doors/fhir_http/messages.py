@@ -48,6 +48,7 @@ class Messages:
             receipt = self._taking.take(call.body, call.caller, checked=checked, name=name)
         except Refused as error:
             raise self._taking.refused(error, call.body, call.caller, name=name) from None
+        call.accessed.named(map(UUID, receipt.patients))
         header = {
             "resourceType": "MessageHeader",
             "id": str(uuid5(receipt.message, "response")),

@@ -59,6 +59,12 @@ class Seen:
     late: bool = False
     """What the client wrote is not there yet."""
 
+    def found(self, row: Row) -> None:
+        """The call is about this resource."""
+        self.call.accessed.what = f"{row.resource_type}/{row.id}"
+        if row.source != "directory":
+            self.call.accessed.named([row.subject])
+
     def problems(self, subjects: set[UUID]) -> list[Problem]:
         """What an answer about these subjects may lack."""
         found = [LATE] if self.late else []
@@ -79,7 +85,8 @@ class Reader:
     @contextmanager
     def seen(self, call: Call) -> Iterator[Seen]:
         """What the caller's clinic sees, once what this client wrote can be read."""
-        with self.chart.seen_by(call.caller.clinic) as view:
+        opened = call.caller.opened
+        with self.chart.seen_by(call.caller.clinic, call.accessed, opened.patient if opened else None) as view:
             yield Seen(call, view, late=not self.written.settled(call.caller.client, view.versions_of))
 
     def find(self, seen: Seen, resource_type: str, id_: str) -> Rows:
@@ -96,6 +103,7 @@ class Reader:
             known = seen.view.by_ids(ids)
             for one in ids:
                 if (rows := known.get(one)) and rows[-1][0].resource_type == resource_type:
+                    seen.found(rows[-1][0])
                     return rows
         if seen.late:
             raise told(503, "transient", "what this client wrote last cannot be read yet: ask again", headers=_SOON)

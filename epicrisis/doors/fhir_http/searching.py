@@ -110,6 +110,7 @@ class Searches:
         subjects: set[UUID] | None = None
         for wanted in search.patients:
             these = {subject for one in wanted for subject in self._patients(seen, one)}
+            seen.call.accessed.named(these)
             subjects = these if subjects is None else subjects & these
         if subjects is not None:
             if not subjects:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
@@ -16,6 +17,7 @@ from epicrisis.doors.fhir_http.answers import told
 from epicrisis.doors.fhir_http.app import Call
 from epicrisis.fhir.gate import Checked, Entry
 from epicrisis.fhir.outcome import Problem
+from epicrisis.intake import Receipt
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z").match
 _ENTRY = re.compile(r"Bundle\.entry\[0\](?:\.resource|\.request\.\w+)?")
@@ -69,6 +71,19 @@ def checked(raw: bytes, request: Request, resource: Checked | None) -> Checked:
     if resource is not None:
         entry.raw, entry.parsed, entry.resource_type = resource.raw, resource.parsed, resource.resource_type
     return Checked("Bundle", raw, None, [entry])
+
+
+def wrote(call: Call, receipt: Receipt) -> None:
+    """What a write did, for the access log."""
+    accessed = call.accessed
+    accessed.named(map(UUID, receipt.patients))
+    did = {entry.did for entry in receipt.entries}
+    accessed.action = "C" if "created" in did else "U" if "updated" in did else "D" if "deleted" in did else None
+    if len(receipt.entries) == 1 and receipt.entries[0].version:
+        entry = receipt.entries[0]
+        accessed.what = f"{entry.resource_type}/{entry.id}/_history/{entry.version}"
+    elif len(receipt.entries) > 1:
+        accessed.what = f"urn:uuid:{receipt.message}"
 
 
 def of_type(resource: Checked, call: Call) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -79,6 +79,7 @@ class Transactions:
             receipt = self._taking.take(call.body, call.caller, checked=checked, name=name)
         except Refused as error:
             raise self._taking.refused(error, call.body, call.caller) from None
+        single.wrote(call, receipt)
         return Answer(body=self._response("transaction-response", call, receipt))
 
     def _response(self, kind: str, call: Call, receipt: Receipt) -> bytes:
@@ -102,6 +103,7 @@ class Transactions:
         return f"{{{response}}}".encode()
 
     def _batch(self, call: Call, entries: Sequence[_Entry]) -> Answer:
+        call.accessed.interaction = "batch"
         lines = [self._alone(call, index, entry) for index, entry in enumerate(entries)]
         return Answer(body=b'{"resourceType":"Bundle","type":"batch-response","entry":[%s]}' % b",".join(lines))
 
@@ -146,6 +148,7 @@ class Transactions:
                 error, raw, call.caller, told=lambda problem: single.problem_of(problem, there)
             )
             raise refused from None
+        call.accessed.named(map(UUID, receipt.patients))
         return self._line(call, receipt.entries[0], call.prefer == "representation")
 
 

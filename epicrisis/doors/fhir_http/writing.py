@@ -121,7 +121,7 @@ class Writing:
         raw = single.transaction(request, None if resource is None else resource.raw)
         kind = call.path["type"]
         try:
-            return self._taking.take(
+            receipt = self._taking.take(
                 raw,
                 call.caller,
                 checked=single.checked(raw, request, resource),
@@ -131,6 +131,8 @@ class Writing:
             raise self._taking.refused(
                 error, raw, call.caller, told=lambda problem: single.problem_of(problem, kind)
             ) from None
+        single.wrote(call, receipt)
+        return receipt
 
     def _said(self, entry: Outcome, status: int) -> Answer:
         text = f"{entry.resource_type}/{entry.id} was {entry.did}"

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from epicrisis import assembly
-from epicrisis.codec import MemoryKeyStore
+from epicrisis.access.recorder import Recorder
+from epicrisis.codec import KeyStore, MemoryKeyStore
 from epicrisis.doors.fhir_http.answers import told
 from epicrisis.doors.fhir_http.app import Door, Interaction
 from epicrisis.doors.fhir_http.caller import Caller, scopes
@@ -25,7 +26,7 @@ from epicrisis.found import services
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.memory import MemoryInbox
-from epicrisis.journal import MemoryJournal
+from epicrisis.journal import Journal, MemoryJournal
 from epicrisis.quarantine import Quarantine
 from epicrisis.quarantine.memory import MemoryStore
 
@@ -38,6 +39,16 @@ CALLERS = {
 }
 
 
+def recorder(journal: Journal | None = None, keys: KeyStore | None = None) -> Recorder:
+    """Records accesses in memory."""
+    return Recorder(
+        service=services()[assembly.ACCESS],
+        journal=journal or MemoryJournal(assembly.ACCESS),
+        codec=assembly.codec(),
+        keys=keys or MemoryKeyStore(),
+    )
+
+
 class House:
     """Intake and door of one installation."""
 
@@ -48,7 +59,8 @@ class House:
         taking = Taking(self.intake, self.quarantine, Written())
         current = Current(services=services(), journals=self.journals, codec=assembly.codec(), keys=self.keys)
         interactions: list[Interaction] = []
-        door = Door(base=BASE, interactions=interactions, who=self.who)
+        records = recorder(self.journals[assembly.ACCESS], self.keys)
+        door = Door(base=BASE, interactions=interactions, who=self.who, recorder=records)
         for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
             interactions += part.interactions()
         interactions += OpenApi(interactions).interactions()
@@ -87,6 +99,10 @@ class House:
             {"Authorization": f"Bearer {by}"} | ({} if content is None else {"Content-Type": FHIR}) | (headers or {})
         )
         return self.client.request(method, f"/fhir{path}", content=content, headers={**given, **(headers or {})})
+
+    def clinical(self) -> list[str]:
+        """The types of all events but those that say who has asked."""
+        return [e.type for name, j in self.journals.items() if name != assembly.ACCESS for _, e in j.log]
 
     def kept(self) -> list[tuple[str, str]]:
         """Codes and places of what is in quarantine."""

@@ -20,6 +20,7 @@ from epicrisis.doors.fhir_http.app import Call, Door, Interaction
 from epicrisis.doors.fhir_http.caller import Caller, Scope, granted, scopes
 from epicrisis.doors.fhir_http.limits import Allowance, Room
 from epicrisis.fhir.limits import Limits
+from tests.unit.doors.support import recorder
 
 CALLER = Caller(client="c", operator="charite", clinic="charite/gyn", scopes=scopes("system/Observation.rs"))
 
@@ -49,7 +50,7 @@ INTERACTIONS = [
 
 
 def door(**more: Any) -> TestClient:
-    made = Door(base="http://here/fhir", interactions=INTERACTIONS, who=who, **more)
+    made = Door(base="http://here/fhir", interactions=INTERACTIONS, who=who, recorder=recorder(), **more)
     return TestClient(made.app(), headers={"Authorization": "Bearer good"}, raise_server_exceptions=False)
 
 
@@ -146,7 +147,7 @@ def test_one_client_may_have_so_many_requests_open_and_all_together_too() -> Non
     def ask(allowance: Allowance) -> Any:
         inside.__init__(0)  # type: ignore[misc]
         go_on.clear()
-        made = Door(base="", interactions=waiting, who=who, room=Room(allowance))
+        made = Door(base="", interactions=waiting, who=who, recorder=recorder(), room=Room(allowance))
         with TestClient(made.app(), headers={"Authorization": "Bearer good"}) as client:
             held = threading.Thread(target=lambda: client.get("/fhir/waits"))
             held.start()
@@ -222,7 +223,7 @@ def test_granted_is_what_is_asked_for_and_allowed(asked: str, allowed: str, expe
 def test_who_stops_sending_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "BODY_SECONDS", 0.05)
     room = Room()
-    made = Door(base="", interactions=INTERACTIONS, who=who, room=room).app()
+    made = Door(base="", interactions=INTERACTIONS, who=who, recorder=recorder(), room=room).app()
     pieces = [{"type": "http.request", "body": b"{", "more_body": True}]
     sent: list[Any] = []
 

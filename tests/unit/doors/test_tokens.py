@@ -22,6 +22,7 @@ from epicrisis.doors.fhir_http.tokens import ENDPOINT, Registered, Tokens, regis
 from epicrisis.errors import SettingsError
 from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
+from tests.unit.doors.support import recorder
 
 BASE = "http://here/fhir"
 KEY = ECKey.generate_key("P-384", {"alg": "ES384", "use": "sig"}, auto_kid=True)
@@ -62,7 +63,7 @@ class House:
             also=["http://x/fhir"],
         )
         interactions = [*tokens.interactions(), Interaction(method="GET", path="/me", handler=who_am_i)]
-        return Door(base=BASE, interactions=interactions, who=tokens.who).app()
+        return Door(base=BASE, interactions=interactions, who=tokens.who, recorder=recorder()).app()
 
     def ask(self, signed: str, scope: str = "system/*.cruds", **changes: str) -> Any:
         return self.client.post(f"/fhir{ENDPOINT}", data={**form(signed, scope), **changes})

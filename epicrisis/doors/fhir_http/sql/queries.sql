@@ -12,8 +12,9 @@ SELECT resource_id, subject, source, resource_type, version, recorded, retracted
 FROM read.cluster_chart_seen WHERE resource_id = ANY(%(ids)s::uuid[])
 ORDER BY resource_id, recorded, source
 
--- sees: whether a patient is in the clinic's roster
+-- sees: whether a patient is in the clinic's roster, or a glass was broken for them
 SELECT 1 FROM read.roster WHERE clinic_id = current_setting('epicrisis.clinic', true) AND subject = %(subject)s
+UNION ALL SELECT 1 WHERE %(subject)s::uuid = nullif(current_setting('epicrisis.opened', true), '')::uuid
 
 -- incomplete: whether events of these subjects wait before the chart, the roster or the ledger
 SELECT EXISTS (
