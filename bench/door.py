@@ -33,7 +33,9 @@ jwks = "http.jwks.json"
 
 
 @contextmanager
-def door(settings: Settings, *words: str, operator: str = OPERATOR) -> Iterator[tuple[httpx.Client, Role]]:
+def door(
+    settings: Settings, *words: str, operator: str = OPERATOR, module: str = "epicrisis"
+) -> Iterator[tuple[httpx.Client, Role]]:
     """A client of this operator, and the process that answers it; ``words`` are given to `serve`."""
     key = ECKey.generate_key("P-384", {"alg": "ES384", "use": "sig"}, auto_kid=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +47,7 @@ def door(settings: Settings, *words: str, operator: str = OPERATOR) -> Iterator[
         os.environ["EPICRISIS_OPERATORS"] = folder
         try:
             port = _free_port()
-            role = Role(settings, "serve", "--port", str(port), *words)
+            role = Role(settings, "serve", "--port", str(port), *words, module=module)
         finally:
             if before is None:
                 del os.environ["EPICRISIS_OPERATORS"]

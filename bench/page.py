@@ -16,6 +16,7 @@ TITLES = {
     "fhir": "FHIR in and out",
     "writing": "Writing over HTTP",
     "reading": "Reading over HTTP",
+    "access": "Recording who reads",
     "mllp": "HL7 v2 over MLLP",
     "client": "The Kafka client",
     "codec": "The codec",

@@ -122,8 +122,8 @@ class Process:
 class Role(Process):
     """A role as a process."""
 
-    def __init__(self, settings: Settings, *words: str) -> None:
-        super().__init__(settings, [sys.executable, "-m", "epicrisis", *words])
+    def __init__(self, settings: Settings, *words: str, module: str = "epicrisis") -> None:
+        super().__init__(settings, [sys.executable, "-m", module, *words])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
@@ -79,10 +79,16 @@ class Place(NamedTuple):
 
 
 class Accessed:
-    """What one request touches, noted while it is answered."""
+    """What one request touches, noted while it is answered.
 
-    def __init__(self) -> None:
+    ``ahead`` is called as soon as it is known which events will leave: they can be recorded while they are read.
+    ``delivered`` is what is not recorded yet, ``taken`` whose patients' data are.
+    """
+
+    def __init__(self, ahead: Callable[[Accessed], None] | None = None) -> None:
+        self.ahead = ahead
         self.delivered: dict[UUID, dict[str, set[int]]] = {}
+        self.taken: set[UUID] = set()
         self.what = ""
         self.interaction = ""
         self.action: Action | None = None
@@ -90,13 +96,16 @@ class Accessed:
     def named(self, patients: Iterable[UUID]) -> None:
         """The request is about these patients, whether or not anything of them leaves."""
         for patient in patients:
-            self.delivered.setdefault(patient, {})
+            if patient not in self.taken:
+                self.delivered.setdefault(patient, {})
 
     def took(self, places: Iterable[tuple[UUID, str, int]]) -> None:
         """These events leave; the directory's are nobody's."""
         for subject, source, seq in places:
             if source != "directory":
                 self.delivered.setdefault(subject, {}).setdefault(source, set()).add(seq)
+        if self.ahead is not None and self.delivered:
+            self.ahead(self)
 
     def accesses(
         self,
@@ -113,8 +122,10 @@ class Accessed:
         request_id: str = "",
         break_glass: tuple[UUID, UUID] | None = None,
     ) -> list[Access]:
-        """One per patient; one where there is none. ``break_glass``: its patient and its id."""
-        patients: Sequence[UUID | None] = list(self.delivered) or [None]
+        """One per patient not recorded yet; one where there is none. ``break_glass``: its patient and its id."""
+        delivered, self.delivered = self.delivered, {}
+        self.taken.update(delivered)
+        patients: Sequence[UUID | None] = list(delivered) or [None]
         return [
             Access(
                 id=uuid4(),
@@ -129,7 +140,7 @@ class Accessed:
                 patient=patient,
                 what=self.what,
                 resource_type=resource_type,
-                delivered=self.delivered[patient] if patient else {},
+                delivered=delivered[patient] if patient else {},
                 request_id=request_id,
                 break_glass=break_glass[1] if break_glass and break_glass[0] == patient else None,
             )

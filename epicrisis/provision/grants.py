@@ -109,7 +109,8 @@ SURVEYORS = ("relay", "reader", "auditor", "rebuilder")
 
 SEEN = """
 CREATE OR REPLACE VIEW read.ledger_seen WITH (security_barrier) AS
-    SELECT slice, subject, source, seq, recorded, value, n FROM ledger.event WHERE source <> 'access_audit' AND (source = 'directory' OR {mine});
+    SELECT slice, subject, source, seq, recorded, value, n FROM ledger.event
+    WHERE source <> 'access_audit' AND (source = 'directory' OR {mine});
 GRANT SELECT ON read.ledger_seen TO {door};
 """
 """The events of the ledger that a clinic's door sees: of the subjects of its roster, and the directory's; not

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Protocol
 
 from starlette.requests import Request
 
 from epicrisis.access.api import FAILED, REFUSED, SUCCESS, Access, Accessed, Action
 from epicrisis.access.api import Caller as Who
+from epicrisis.doors.fhir_http.answers import Answer, refusal
 from epicrisis.doors.fhir_http.caller import Caller
 
 _DOES: Mapping[tuple[str, str], tuple[str, Action]] = {
@@ -36,46 +41,81 @@ def does(method: str, path: str) -> tuple[str, Action]:
     return _DOES.get((method, path)) or (path.rpartition("/")[2], "E")
 
 
-def accesses(
-    accessed: Accessed,
-    request: Request,
-    route: tuple[str, str],
-    caller: Caller,
-    *,
-    base: str,
-    status: int,
-    request_id: str,
-    body: bytes = b"",
-) -> list[Access]:
-    """What is recorded: one per patient concerned, one where there is none; none where nothing was decided.
+class Records(Protocol):
+    """`epicrisis.access.recorder.Recorder`, as far as a door needs it."""
 
-    ``route``: method and path of the interaction; ``body``: what was sent, if it is the search itself.
+    def submit(self, accesses: Sequence[Access]) -> Future[None]:
+        """Done once these are recorded; then the answer may leave."""
+        ...
+
+
+class Recording:
+    """Of one request: what it touches is recorded while it is answered, and the answer waits for that.
+
+    ``caller`` is None as long as nobody knows who it is: then nobody is recorded. ``form`` is what was sent, where that
+    is the search itself. ``ahead``: it only reads, so that what is read can be recorded at once.
     """
-    if status in _UNDECIDED:
-        return []
-    interaction, action = does(*route)
-    kind, id_ = request.path_params.get("type", ""), request.path_params.get("id", "")
-    accessed.what = accessed.what or (f"{kind}/{id_}" if kind and id_ else "")
-    return accessed.accesses(
-        Who(
-            operator=caller.operator,
-            clinic=caller.clinic,
-            client=caller.client,
-            user=caller.user,
-            purpose=caller.purpose,
-            address=request.client.host if request.client else "",
-        ),
-        now=datetime.now(UTC),
-        door=base,
-        interaction=interaction,
-        action=action,
-        outcome=SUCCESS if status < 400 else REFUSED if status < 500 else FAILED,
-        status=status,
-        asked=_asked(request, body),
-        resource_type=kind,
-        request_id=request_id,
-        break_glass=(caller.opened.patient, caller.opened.id) if caller.opened else None,
-    )
+
+    def __init__(
+        self, recorder: Records, request: Request, *, method: str, route: str, base: str, request_id: str, ahead: bool
+    ) -> None:
+        self.caller: Caller | None = None
+        self.form = b""
+        self.accessed = Accessed(self._ahead if ahead else None)
+        self._recorder = recorder
+        self._request = request
+        self._does = does(method, route)
+        self._base = base
+        self._request_id = request_id
+        self._begun: list[Future[None]] = []
+
+    def _ahead(self, _: Accessed) -> None:
+        """Called in the thread that reads, before it does."""
+        self._submit(HTTPStatus.OK)
+
+    async def done(self, answer: Answer) -> Answer:
+        """The answer, once it is recorded who is given what; else another one."""
+        if self.caller is None:
+            return answer
+        if answer.status not in _UNDECIDED:
+            if answer.status >= 400:  # what was to leave did not
+                self.accessed.delivered = {patient: {} for patient in self.accessed.taken}
+            if self.accessed.delivered or not self._begun:
+                self._submit(answer.status)
+        try:
+            for one in self._begun:
+                await asyncio.wrap_future(one)
+        except Exception as error:
+            return refusal(error)
+        return answer
+
+    def _submit(self, status: int) -> None:
+        caller, request = self.caller, self._request
+        assert caller is not None, "or nothing would have been read"
+        kind, id_ = request.path_params.get("type", ""), request.path_params.get("id", "")
+        accessed = self.accessed
+        accessed.what = accessed.what or (f"{kind}/{id_}" if kind and id_ else "")
+        some = accessed.accesses(
+            Who(
+                operator=caller.operator,
+                clinic=caller.clinic,
+                client=caller.client,
+                user=caller.user,
+                purpose=caller.purpose,
+                address=request.client.host if request.client else "",
+            ),
+            now=datetime.now(UTC),
+            door=self._base,
+            interaction=self._does[0],
+            action=self._does[1],
+            outcome=SUCCESS if status < 400 else REFUSED if status < 500 else FAILED,
+            status=status,
+            asked=_asked(request, self.form),
+            resource_type=kind,
+            request_id=self._request_id,
+            break_glass=(caller.opened.patient, caller.opened.id) if caller.opened else None,
+        )
+        self._begun.append(self._recorder.submit(some))
 
 
 def _asked(request: Request, body: bytes) -> str:

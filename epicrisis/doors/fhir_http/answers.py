@@ -15,6 +15,7 @@ import psycopg
 from isal import igzip
 
 from epicrisis import logging
+from epicrisis.doors.fhir_http.caller import Caller
 from epicrisis.doors.refusals import issue_code
 from epicrisis.errors import (
     Conflict,
@@ -76,7 +77,7 @@ class Answer:
 class Told(EpicrisisError):
     """A handler has this answer instead of the one that was asked for."""
 
-    def __init__(self, answer: Answer, caller: object = None) -> None:
+    def __init__(self, answer: Answer, caller: Caller | None = None) -> None:
         super().__init__(f"status {answer.status}")
         self.answer = answer
         self.caller = caller

@@ -17,9 +17,9 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
@@ -30,9 +30,9 @@ from starlette.responses import Response
 from starlette.routing import Route, compile_path
 
 from epicrisis import logging
-from epicrisis.access.api import Access, Accessed
-from epicrisis.doors.fhir_http.accesses import accesses
-from epicrisis.doors.fhir_http.answers import FHIR, JSON, MEDIA, Answer, problem, refusal, told
+from epicrisis.access.api import Accessed
+from epicrisis.doors.fhir_http.accesses import Recording, Records
+from epicrisis.doors.fhir_http.answers import FHIR, JSON, MEDIA, Answer, Told, problem, refusal, told
 from epicrisis.doors.fhir_http.caller import Caller, is_resource_type
 from epicrisis.doors.fhir_http.limits import Place, Room
 from epicrisis.errors import Malformed, TooLarge
@@ -97,14 +97,6 @@ class Interaction:
     """Anybody may: nobody's data is in it. Its handler is given a caller without scopes."""
 
 
-class Records(Protocol):
-    """`epicrisis.access.recorder.Recorder`, as far as a door needs it."""
-
-    def submit(self, accesses: Sequence[Access]) -> Future[None]:
-        """Done once these are recorded; then the answer may leave."""
-        ...
-
-
 NOBODY = Caller(client="", operator="", clinic="", scopes=())
 
 
@@ -138,16 +130,24 @@ class Door:
 
     def _endpoint(self, interaction: Interaction, threads: Executor) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
-            started, request_id, caller, accessed = time.perf_counter(), uuid4().hex, NOBODY, Accessed()
-            form = b""
+            started, request_id, caller = time.perf_counter(), uuid4().hex, NOBODY
+            recording = Recording(
+                self.recorder,
+                request,
+                method=interaction.method,
+                route=interaction.path,
+                base=self.base,
+                request_id=request_id,
+                ahead=not interaction.writes,
+            )
             try:
                 media = accepted(request)
                 if not interaction.open:
-                    caller = self.who(request.headers.get("authorization", ""))
+                    caller = recording.caller = self.who(request.headers.get("authorization", ""))
                 _check(interaction, request.path_params, caller)
                 with self.room.taken(caller.client) as place:
                     body = await self._body(interaction, request, place)
-                    form = body if interaction.body == "form" else b""
+                    recording.form = body if interaction.body == "form" else b""
                     call = Call(
                         caller=caller,
                         base=self.base,
@@ -156,29 +156,18 @@ class Door:
                         headers=request.headers,
                         body=body,
                         request_id=request_id,
-                        accessed=accessed,
+                        accessed=recording.accessed,
                     )
                     zips = "gzip" in request.headers.get("accept-encoding", "")
                     loop = asyncio.get_running_loop()
                     answer = await loop.run_in_executor(threads, self._answer, interaction.handler, call, media, zips)
             except ClientDisconnect:
                 answer = problem(499, "incomplete", "the client has left")
+            except Told as error:
+                answer, recording.caller = error.answer, error.caller or recording.caller
             except Exception as error:
                 answer = refusal(error)
-                caller = getattr(error, "caller", None) or caller
-            if caller is not NOBODY:
-                route = interaction.method, interaction.path
-                some = accesses(
-                    accessed,
-                    request,
-                    route,
-                    caller,
-                    base=self.base,
-                    status=answer.status,
-                    request_id=request_id,
-                    body=form,
-                )
-                answer = await self._recorded(some, answer)
+            answer = await recording.done(answer)
             return self._leave(request, interaction.path, answer, started, request_id, caller)
 
         return endpoint
@@ -194,15 +183,6 @@ class Door:
         if answer.media == FHIR and media != FHIR:
             answer = replace(answer, media=media)
         return answer.zipped() if zips else answer
-
-    async def _recorded(self, some: Sequence[Access], answer: Answer) -> Answer:
-        """The answer, once it is recorded who is given what; else another one."""
-        try:
-            if some:
-                await asyncio.wrap_future(self.recorder.submit(some))
-        except Exception as error:
-            return refusal(error)
-        return answer
 
     def get(self, call: Call, url: str) -> Answer:
         """A GET inside another request, in its thread: ``url`` is relative to the door, or absolute.

@@ -254,6 +254,7 @@ class View:
         if not places:
             return {}
         wanted = set(places)
+        self._accessed.took(wanted)
         subjects = {place.subject for place in wanted}
         self._cur.execute(
             _SQL["kept"],
@@ -279,7 +280,6 @@ class View:
                 except Poison:
                     raw = None
             found[Place(subject, source, seq)] = Kept(recorded, raw)
-        self._accessed.took(place for place, kept in found.items() if kept.raw)
         return found
 
 

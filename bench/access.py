@@ -1,0 +1,93 @@
+"""What it costs that every reading is recorded before it leaves: the same reads, in turns, with and without.
+
+Two servers on the same data, one of which records nothing. One client asks both in turns, so that whatever else happens
+on this machine happens to both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import cycle, islice
+
+import httpx
+
+from bench.bundles import bundles
+from bench.door import OPERATOR, SITE, door
+from bench.reading import _coded, _ids, _took
+from bench.row import Row
+from bench.stage import Role, roles, stage
+from epicrisis.assembly import LEDGER, intake
+from epicrisis.errors import Refused
+from epicrisis.lag import Lag
+
+RESOURCES, READS, WARM, AT_ONCE = 2_000, 200, 30, 8
+GOAL = -15.0
+"""Per cent of the latency, at most."""
+
+
+def run(short: bool = False) -> Iterator[Row]:
+    """Rows: how much longer a read takes (p50), and how much more processor time it costs the server."""
+    with stage(own=False) as settings, roles(settings, ("relay",), ("work",)):
+        taker, lag = intake(settings), Lag(settings)
+        for sent in bundles(300 if short else RESOURCES, "general"):
+            with suppress(Refused):  # simulated ones may name another operator's directory
+                taker.receive(sent.raw, operator=OPERATOR, clinic=f"{OPERATOR}/{SITE}", door="bench")
+        lag.wait(120, [*lag.current(), LEDGER])
+        lag.close()
+        with door(settings) as recorded, door(settings, module="bench.unrecorded") as plain:
+            reads = 20 if short else READS
+            patients = _ids(plain[0].get("/Patient", params={"_count": 100}))
+            everything = [f"/Patient/{p}/$everything?_count=1000" for p in patients]
+            coded = [url for p in patients[:20] for url in _coded(plain[0], p)]
+            single = [f"/Patient/{p}" for p in patients]
+            found = [f"/Observation?patient={p}&_count=50" for p in patients]
+            yield from _rows("$everything", recorded, plain, everything, reads)
+            yield from _rows("Observations of a patient", recorded, plain, found, reads)
+            yield from _rows("Observation by patient and code", recorded, plain, coded, reads)
+            yield from _rows("one Patient", recorded, plain, single, reads)
+            yield _at_once(recorded[0], plain[0], single, reads)
+
+
+def _rows(
+    name: str, recorded: tuple[httpx.Client, Role], plain: tuple[httpx.Client, Role], urls: Sequence[str], reads: int
+) -> Iterator[Row]:
+    both = (recorded, plain)
+    for url in islice(cycle(urls), WARM):
+        for client, _ in both:
+            client.get(url).raise_for_status()
+    busy = [role.cpu_seconds() for _, role in both]
+    took: list[list[float]] = [[], []]
+    for url in islice(cycle(urls), reads):
+        for one, (client, _) in zip(took, both, strict=True):
+            one.append(_took(lambda url=url, client=client: client.get(url).raise_for_status()))  # type: ignore[misc]
+    cpu = [1000 * (role.cpu_seconds() - b) / reads for (_, role), b in zip(both, busy, strict=True)]
+    with_, without = (sorted(one)[reads // 2] for one in took)
+    yield {
+        "row": f"{name}, p50",
+        "value": 100 * (with_ / without - 1),
+        "unit": "% longer",
+        "goal": GOAL,
+        "note": f"{reads} reads each, in turns: {with_:.2f} ms recorded, {without:.2f} ms not; "
+        f"{cpu[0]:.2f} and {cpu[1]:.2f} ms of the server's processor time",
+    }
+
+
+def _at_once(recorded: httpx.Client, plain: httpx.Client, urls: Sequence[str], reads: int) -> Row:
+    """Several clients' worth of requests at once share commits."""
+
+    def rate(client: httpx.Client) -> float:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            work = list(islice(cycle(urls), reads))
+            return _took(lambda: list(threads.map(lambda url: client.get(url).raise_for_status(), work)))
+
+    took = [rate(client) for _ in range(3) for client in (recorded, plain)]
+    with_, without = sorted(took[::2])[1], sorted(took[1::2])[1]
+    return {
+        "row": f"one Patient, {AT_ONCE} requests at once",
+        "value": 100 * (with_ / without - 1),
+        "unit": "% longer",
+        "goal": GOAL,
+        "note": f"{reads} reads, the median of three times: {with_:.0f} ms recorded, {without:.0f} ms not",
+    }
