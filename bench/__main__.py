@@ -27,7 +27,9 @@ from bench.stage import common_stage
 from epicrisis.cli.output import emit
 
 ORDER = tuple(
-    "projection rebuild store spine freshness growth writing reading access mllp fhir codec gate proof fsck client".split()
+    (
+        "projection rebuild store spine freshness growth writing reading access mllp fhir codec gate proof fsck client"
+    ).split()
 )
 """Every benchmark; `client` last, because in a short run it writes into the log that others share."""
 SECONDS = 180

@@ -89,6 +89,8 @@ class Accessed:
         self.ahead = ahead
         self.delivered: dict[UUID, dict[str, set[int]]] = {}
         self.taken: set[UUID] = set()
+        self.caller: object = None
+        """Who it turned out to be, where nobody need say so to ask."""
         self.what = ""
         self.interaction = ""
         self.action: Action | None = None

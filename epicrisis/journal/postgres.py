@@ -134,8 +134,8 @@ class PostgresJournal:
             "event_slices": array(slices),
             "streams_at": array(at for at, _ in places),
             "stream_lengths": array(length for _, length in places),
-            "befores": array(f'"\\x{e.before.hex()}"' for e in events),
-            "afters": array(f'"\\x{e.after.hex()}"' for e in events),
+            "befores": array(f'"\\\\x{e.before.hex()}"' for e in events),
+            "afters": array(f'"\\\\x{e.after.hex()}"' for e in events),
         }  # all of it as text: to look at each list would take psycopg twice the time of all the rest
         with self._database.session() as cur:
             cur.execute(_SQL["append_next"], given)

@@ -75,6 +75,8 @@ class Recording:
 
     async def done(self, answer: Answer) -> Answer:
         """The answer, once it is recorded who is given what; else another one."""
+        known = self.accessed.caller
+        self.caller = self.caller or (known if isinstance(known, Caller) else None)
         if self.caller is None:
             return answer
         if answer.status not in _UNDECIDED:

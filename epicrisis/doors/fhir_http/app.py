@@ -147,7 +147,7 @@ class Door:
                 _check(interaction, request.path_params, caller)
                 with self.room.taken(caller.client) as place:
                     body = await self._body(interaction, request, place)
-                    recording.form = body if interaction.body == "form" else b""
+                    recording.form = body if interaction.body == "form" and not interaction.open else b""
                     call = Call(
                         caller=caller,
                         base=self.base,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from starlette.applications import Starlette
 
-from epicrisis.assembly import codec, intakes, journals, key_store, quarantine, recorder
+from epicrisis.assembly import break_glass, codec, intakes, journals, key_store, quarantine, recorder
 from epicrisis.database import Database
 from epicrisis.doors.fhir_http import origins
 from epicrisis.doors.fhir_http.app import PREFIX, Door, Interaction
@@ -19,6 +20,7 @@ from epicrisis.doors.fhir_http.histories import Histories
 from epicrisis.doors.fhir_http.messages import Messages
 from epicrisis.doors.fhir_http.names import Names
 from epicrisis.doors.fhir_http.openapi import OpenApi
+from epicrisis.doors.fhir_http.opening import Opening
 from epicrisis.doors.fhir_http.pages import Pages
 from epicrisis.doors.fhir_http.reading import Reader, Resources
 from epicrisis.doors.fhir_http.searching import Searches
@@ -49,12 +51,20 @@ def application(
     settings: Settings, *, base: str, on_append: Callable[[str, Collection[int]], None] | None = None
 ) -> Starlette:
     """FHIR over HTTP, with every interaction there is; ``on_append`` is called with service and slices."""
+    opening = Opening(
+        glass=break_glass(settings, on_append),
+        names=_names(settings),
+        chart=_chart(settings, size=2),
+        door=base,
+        clock=lambda: datetime.now(UTC),
+    )
     tokens = Tokens(
         base=base,
         also=_also(base),
         clients=registered(read_operators(settings.operators_folder)),
         secret=settings.wrapping_key_bytes(),
         assertions=PostgresAssertions(Database(settings.dsn_for("intake", "intake"), size=2, name="intake")),
+        opening=opening,
     )
     written = Written()
     taking = Taking(intakes(settings, on_append), quarantine(settings), written)
@@ -62,7 +72,13 @@ def application(
         services=services(), journals=journals(settings), codec=codec(), keys=key_store(settings, "intake")
     )
     interactions: list[Interaction] = []
-    door = Door(base=base, interactions=interactions, who=tokens.who, recorder=recorder(settings, on_append))
+    door = Door(
+        base=base,
+        interactions=interactions,
+        who=tokens.who,
+        recorder=recorder(settings, on_append),
+        still_open=opening.still,
+    )
     interactions += tokens.interactions()
     interactions += reading(settings, written)
     for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
@@ -74,20 +90,27 @@ def application(
 
 def reading(settings: Settings, written: Written) -> list[Interaction]:
     """Everything that reads."""
-    known = journals(settings)
     reader = Reader(
-        chart=Chart(
-            Database(settings.dsn_for("cluster", "door"), size=8, name="cluster"), codec(), key_store(settings, "door")
-        ),
-        names=Names(
-            {kind: known[name] for name, service in services().items() for kind in service.identifies},
-            Digests(settings.wrapping_key_bytes()),
-        ),
+        chart=_chart(settings, size=8),
+        names=_names(settings),
         pages=Pages(settings.wrapping_key_bytes()),
         written=written,
     )
     parts = (Resources(reader, {PROVENANCE: origins.read}), Histories(reader), Searches(reader), Whole(reader))
     return [interaction for part in parts for interaction in part.interactions()]
+
+
+def _chart(settings: Settings, *, size: int) -> Chart:
+    database = Database(settings.dsn_for("cluster", "door"), size=size, name="cluster")
+    return Chart(database, codec(), key_store(settings, "door"))
+
+
+def _names(settings: Settings) -> Names:
+    known = journals(settings)
+    return Names(
+        {kind: known[name] for name, service in services().items() for kind in service.identifies},
+        Digests(settings.wrapping_key_bytes()),
+    )
 
 
 def _also(base: str) -> list[str]:

@@ -14,21 +14,23 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OctKey
 
 from epicrisis import logging
-from epicrisis.doors.fhir_http.answers import JSON, Answer, Told, told
+from epicrisis.doors.fhir_http.answers import JSON, Answer, Told, problem
 from epicrisis.doors.fhir_http.app import Call, Interaction
 from epicrisis.doors.fhir_http.assertions import Assertions
-from epicrisis.doors.fhir_http.caller import Caller, granted, scopes
-from epicrisis.errors import SettingsError
+from epicrisis.doors.fhir_http.caller import Caller, Opened, granted, scopes
+from epicrisis.doors.fhir_http.opening import Opening
+from epicrisis.errors import Refused, SettingsError
 from epicrisis.operators import Operator
 
 ENDPOINT = "/auth/token"
+REVOKE = "/auth/revoke"
 LIFE = timedelta(minutes=5)
 """Of an access token, and the most that an assertion may have left."""
 SKEW = 10
@@ -101,9 +103,12 @@ class Tokens:
         secret: bytes,
         assertions: Assertions,
         also: Collection[str] = (),
+        opening: Opening | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._endpoint = base + ENDPOINT
+        self._revoke = base + REVOKE
+        self._opening = opening
         self._audiences = [self._endpoint, *(other + ENDPOINT for other in also)]
         self._clients = clients
         self._key = OctKey.import_key(hmac.new(secret, b"epicrisis access tokens v1", sha256).digest())
@@ -116,6 +121,7 @@ class Tokens:
         return [
             Interaction(method="GET", path="/.well-known/smart-configuration", handler=self.configuration, open=True),
             Interaction(method="POST", path=ENDPOINT, handler=self.token, body="form", open=True),
+            Interaction(method="POST", path=REVOKE, handler=self.revoke, body="form", open=True),
         ]
 
     def configuration(self, _: Call) -> Answer:
@@ -124,6 +130,7 @@ class Tokens:
             200,
             {
                 "token_endpoint": self._endpoint,
+                "revocation_endpoint": self._revoke,
                 "token_endpoint_auth_methods_supported": ["private_key_jwt"],
                 "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
                 "grant_types_supported": ["client_credentials"],
@@ -135,15 +142,14 @@ class Tokens:
     def token(self, call: Call) -> Answer:
         """An access token for an assertion: asked for ∩ allowed."""
         try:
-            form = {name: values[0] for name, values in parse_qs(call.body.decode()).items()}
+            form = _form(call)
             if form.get("grant_type") != "client_credentials":
                 raise _OAuthError("unsupported_grant_type", "grant_type must be client_credentials")
-            if form.get("client_assertion_type") != ASSERTION_TYPE:
-                raise _OAuthError("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}")
-            caller = self._asserted(form.get("client_assertion", ""))
+            caller, extensions = self._asserted(form)
             given = granted(scopes(form.get("scope", "")), caller.scopes)
             if not given:
                 raise _OAuthError("invalid_scope", "none of these scopes is allowed to this client")
+            caller = self._extended(call, caller, extensions)
         except UnicodeDecodeError:
             return _json(400, {"error": "invalid_request", "error_description": "the form is not UTF-8"})
         except _OAuthError as error:
@@ -155,15 +161,35 @@ class Tokens:
             {
                 "access_token": self.make(caller, words),
                 "token_type": "bearer",
-                "expires_in": int(LIFE.total_seconds()),
+                "expires_in": int(self._left(caller).total_seconds()),
                 "scope": words,
+                **_said(caller),
             },
         )
+
+    def revoke(self, call: Call) -> Answer:
+        """https://www.rfc-editor.org/rfc/rfc7009: the glass that was broken for this token is broken no more."""
+        try:
+            form = _form(call)
+            caller, _ = self._asserted(form)
+            known = self._read(form.get("token", ""))[1]
+            if known.client == caller.client and known.opened is not None and self._opening is not None:
+                call.accessed.caller = known
+                self._opening.end(known)
+        except _OAuthError as error:
+            return _json(error.status, {"error": error.code, "error_description": error.text})
+        except (UnicodeDecodeError, Told):
+            pass  # as the RFC wants it: what is no token need not be revoked
+        return _json(200, {})
 
     def make(self, caller: Caller, words: str) -> str:
         """The access token itself."""
         now = int(self._clock().timestamp())
-        claims = {"sub": caller.client, "scope": words, "iat": now, "exp": now + int(LIFE.total_seconds())}
+        claims: dict[str, Any] = {"sub": caller.client, "scope": words, "iat": now}
+        claims |= {"exp": now + int(self._left(caller).total_seconds()), "user": caller.user, "why": caller.purpose}
+        if caller.opened is not None:
+            opened = caller.opened
+            claims["opened"] = [str(opened.id), str(opened.patient), opened.until.timestamp()]
         return jwt.encode({"alg": "HS256", "typ": "at+jwt"}, {**claims, "jti": uuid4().hex}, self._key)
 
     def who(self, authorization: str) -> Caller:
@@ -179,7 +205,7 @@ class Tokens:
                 self._known.clear()
             self._known[token] = known
         if known[0] <= now:
-            raise _unknown("the access token is over: get a new one", "invalid_token")
+            raise _unknown("the access token is over: get a new one", "invalid_token", known[1])
         return known[1]
 
     def _read(self, token: str) -> tuple[float, Caller]:
@@ -192,13 +218,36 @@ class Tokens:
                 operator=registered.caller.operator,
                 clinic=registered.caller.clinic,
                 scopes=given,
+                user=str(claims.get("user", "")),
+                purpose=str(claims.get("why", "")),
+                opened=_opened(claims.get("opened")),
             )
             return float(claims["exp"]), caller
         except (JoseError, ValueError, KeyError, TypeError):
             raise _unknown("this is no access token of this server", "invalid_token") from None
 
-    def _asserted(self, assertion: str) -> Caller:
-        """Whose assertion this is. What is wrong with it is told as far as that helps nobody to guess."""
+    def _extended(self, call: Call, caller: Caller, extensions: object) -> Caller:
+        """With what the assertion says of the user, and for whom a glass is broken."""
+        if self._opening is None or not extensions:
+            return caller
+        try:
+            extended = self._opening.read(caller, extensions)
+        except Refused as refusal:
+            call.accessed.caller = caller
+            raise _OAuthError("invalid_request", str(refusal)) from None
+        if extended.opened is not None:
+            call.accessed.caller = extended
+        return extended
+
+    def _left(self, caller: Caller) -> timedelta:
+        """How long an access token lives: not longer than a glass is broken."""
+        return LIFE if caller.opened is None else min(LIFE, caller.opened.until - self._clock())
+
+    def _asserted(self, form: Mapping[str, str]) -> tuple[Caller, object]:
+        """Whose assertion this is, and its extensions. What is wrong is told as far as that helps nobody to guess."""
+        if form.get("client_assertion_type") != ASSERTION_TYPE:
+            raise _OAuthError("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}")
+        assertion = form.get("client_assertion", "")
         now = self._clock()
         try:
             claimed: Any = json.loads(jws.extract_compact(assertion.encode()).payload)
@@ -226,13 +275,31 @@ class Tokens:
         over = datetime.fromtimestamp(expires, UTC) + timedelta(seconds=SKEW)
         if not self._assertions.first_use(registered.caller.client, claims["jti"], now, over):
             raise _OAuthError("invalid_client", "the assertion was used before: sign a new one", 401)
-        return registered.caller
+        return registered.caller, claims.get("extensions")
+
+
+def _form(call: Call) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(call.body.decode()).items()}
+
+
+def _opened(claim: Any) -> Opened | None:
+    if not claim:
+        return None
+    return Opened(id=UUID(claim[0]), patient=UUID(claim[1]), until=datetime.fromtimestamp(claim[2], UTC))
+
+
+def _said(caller: Caller) -> dict[str, Any]:
+    """What a token response says of a broken glass."""
+    opened = caller.opened
+    if opened is None:
+        return {}
+    return {"patient": str(opened.patient), "break_glass": {"id": str(opened.id), "until": opened.until.isoformat()}}
 
 
 def _json(status: int, content: Mapping[str, object]) -> Answer:
     return Answer(status=status, body=json.dumps(content).encode(), media=JSON)
 
 
-def _unknown(text: str, error: str) -> Told:
+def _unknown(text: str, error: str, caller: Caller | None = None) -> Told:
     challenge = 'Bearer realm="fhir"' + (f', error="{error}"' if error else "")
-    return told(401, "login", text, headers={"WWW-Authenticate": challenge})
+    return Told(problem(401, "login", text, headers={"WWW-Authenticate": challenge}), caller)
