@@ -1,14 +1,16 @@
-"""What an operator has seen of a patient, by the access log: the third time of an event, when it was delivered."""
+"""The access log: who has seen what of a patient, and which glasses were broken."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from epicrisis.access.api import numbers
+from epicrisis.database import Database
+from epicrisis.settings import Settings
 from epicrisis.sql import queries
 
 _SQL = queries("epicrisis.access")
@@ -32,3 +34,32 @@ def delivered(
             for seq in numbers(seqs):
                 found.setdefault((source, seq), recorded)
     return found
+
+
+def log(settings: Settings, patient: UUID, since: datetime | None = None) -> list[dict[str, Any]]:
+    """Who was given what of a patient, the newest first; ``events``: how many of the record's events left."""
+    rows = _rows(settings, "log", patient=patient, since=since)
+    for row in rows:
+        row["events"] = sum(len(numbers(seqs)) for seqs in row["delivered"].values())
+    return rows
+
+
+def glasses(settings: Settings) -> list[dict[str, Any]]:
+    """Every glass that was ever broken, the oldest first. ``state``: broken, over or reviewed."""
+    rows = _rows(settings, "glasses")
+    now = datetime.now(UTC)
+    for row in rows:
+        over = row["ended"] is not None or row["until"] is None or row["until"] <= now
+        row["state"] = "reviewed" if row["reviewed"] else "over" if over else "broken"
+    return rows
+
+
+def _rows(settings: Settings, name: str, **parameters: Any) -> list[dict[str, Any]]:
+    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
+    try:
+        with database.session() as cur:
+            cur.execute(_SQL[name], parameters)
+            columns = [column.name for column in cur.description or ()]
+            return [dict(zip(columns, row, strict=True)) for row in cur]
+    finally:
+        database.close()

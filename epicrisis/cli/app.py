@@ -24,6 +24,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.reading",
     "epicrisis.cli.quarantine",
     "epicrisis.cli.replaying",
+    "epicrisis.cli.accesses",
     "epicrisis.cli.fsck",
     "epicrisis.cli.rebuild",
     "epicrisis.cli.audit",

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from epicrisis.cli.accesses import As, Reason, record
 from epicrisis.cli.app import app
 from epicrisis.cli.output import counted
 from epicrisis.cli.roles import MetricsHost, MetricsPort, listen
@@ -95,6 +96,8 @@ def witness(
 def audit_export(
     patient: Annotated[str, typer.Argument(help="The patient's id in the cluster.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    as_: As = None,
+    reason: Reason = "",
 ) -> None:
     """Write a patient's whole history with what proves it, or the proof that there is none, as one file.
 
@@ -109,7 +112,12 @@ def audit_export(
         subject = subject_of(patient)
     except ValueError:
         raise Refused("name the patient by its cluster id (a UUID)") from None
-    raw, verdict = export_of(Settings.read(), subject)
+    settings = Settings.read()
+    raw, verdict = export_of(settings, subject)
+    if verdict.events:
+        record(settings, "audit-export", [subject], by=as_, reason=reason, export=True)
+    else:  # that there is nothing
+        record(settings, "audit", [], by=as_, reason=reason, asked=f"export {subject}")
     try:
         output.write_bytes(raw)
     except OSError as problem:

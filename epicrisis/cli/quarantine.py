@@ -10,6 +10,8 @@ from uuid import UUID
 
 import typer
 
+from epicrisis.cli.accesses import As, Reason, record
+from epicrisis.cli.accesses import user as _user
 from epicrisis.cli.app import app
 from epicrisis.cli.output import Format, FormatOption, counted, emit
 
@@ -61,6 +63,8 @@ def show(
     raw: Annotated[
         bool, typer.Option("--raw", help="Write the message to stdout, as it came, and nothing else.")
     ] = False,
+    as_: As = None,
+    reason: Reason = "",
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Unseal a refused message, and list all that is wrong with it today. Not its content, unless --raw asks for it."""
@@ -74,6 +78,7 @@ def show(
     found = kept(settings, "auditor")
     held = found.find(_uuid(id), operator)
     original = found.original(held)
+    record(settings, "quarantine-show", [], by=as_, reason=reason, asked=f"{held.id}{' --raw' if raw else ''}")
     if raw:
         sys.stdout.buffer.write(original.raw)
         return
@@ -165,12 +170,3 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise typer.BadParameter("an id is a UUID, as `epicrisis quarantine list` shows it") from None
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from epicrisis.cli.accesses import As, Reason, of_rows, record
 from epicrisis.cli.app import app
 from epicrisis.cli.output import Format, FormatOption, counted, emit
 
@@ -22,25 +23,32 @@ def read(
     where: Annotated[list[str] | None, typer.Option(help="column=value; may be repeated.")] = None,
     columns: Annotated[str | None, typer.Option(help="Only these columns: a,b,c.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many rows.")] = None,
+    as_: As = None,
+    reason: Reason = "",
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """Show a read model."""
+    """Show a read model. Whose rows are shown is recorded (`epicrisis access`)."""
     from epicrisis.readmodel import conditions, find
     from epicrisis.readmodel import read as rows_of
     from epicrisis.settings import Settings
 
     found, table = find(projection)
     chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    whose = [name for name in ("subject", "source", "patient") if chosen and name in table.columns]
+    settings = Settings.read()
     names, rows = rows_of(
-        Settings.read(),
+        settings,
         found,
         table=table,
         clinic=clinic,
         where=conditions(where or []),
-        columns=chosen,
+        columns=list(dict.fromkeys([*chosen, *whose])),
         limit=limit,
     )
-    emit(rows, names, format, title=f"{projection}: {counted(len(rows), 'row')}")
+    if patients := of_rows(rows):
+        said = [projection, f"--clinic {clinic}" if clinic else "", *(where or [])]
+        record(settings, "read", patients, by=as_, reason=reason, asked=" ".join(filter(None, said)))
+    emit(rows, chosen or names, format, title=f"{projection}: {counted(len(rows), 'row')}")
 
 
 @app.command(epilog="Example: epicrisis import first.json && epicrisis lag --wait 30")

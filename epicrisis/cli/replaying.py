@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from epicrisis.cli.accesses import As, Reason, record
 from epicrisis.cli.app import app
 from epicrisis.cli.output import Format, FormatOption, counted, emit, moment
 
@@ -54,6 +55,8 @@ def replay(
     format: Annotated[
         Shown, typer.Option("--format", "-f", help="How to show it; fhir: a history Bundle with Provenance.")
     ] = Shown.TABLE,
+    as_: As = None,
+    reason: Reason = "",
 ) -> None:
     """Show a patient's history from the ledger, as of any moment.
 
@@ -67,9 +70,11 @@ def replay(
         raise typer.BadParameter("a Bundle shows the resources themselves: leave --through out")
     moments = sorted(diff, key=moment) if diff is not None else [known_at]
     when = _when(as_of, moments[-1])
+    said = (f"{when}", f"seen by {seen_by}" if seen_by else "", f"through {through}" if through else "")
     before = _when(as_of, moments[0]) if diff is not None else None
     known = _history(patient, when, seen_by or "", through=through or "")
     earlier = [fact for fact in known if before and _had(fact, before)]
+    _record("replay", patient, as_, reason, ", ".join(filter(None, said)))
     title = f"{patient}: from {before} to {when}" if before else f"{patient}: {when}"
     title += f", seen by {seen_by}" if seen_by else ""
     if format is Shown.FHIR:
@@ -156,6 +161,8 @@ def explain(
     projection: Annotated[str, typer.Argument(help="The read model, e.g. clinic_patients.")],
     patient: Patient,
     key: Annotated[list[str] | None, typer.Argument(help="More of the row's key, as column=value.")] = None,
+    as_: As = None,
+    reason: Reason = "",
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Show which events, in order, made a patient's rows of a read model what they are.
@@ -173,6 +180,7 @@ def explain(
     if unknown := sorted(set(wanted) - known):
         raise Refused(f"{', '.join(unknown)} is in no key of {projection}; there are: {', '.join(sorted(known))}")
     changes = list(explained(found, _history(patient, _when(None, None), through=projection), wanted))
+    _record("explain", patient, as_, reason, projection)
     stored = shaped(Settings.read(), found, subject_of(patient))
     rows: list[dict[str, Any]] = [
         {
@@ -191,9 +199,16 @@ def explain(
     emit(rows, EXPLAINED, format, title=f"{projection}: {counted(len(rows), 'change')}")
 
 
+def _record(command: str, patient: str, by: str | None, reason: str, asked: str) -> None:
+    from epicrisis.replay import subject_of
+    from epicrisis.settings import Settings
+
+    record(Settings.read(), command, [subject_of(patient)], by=by, reason=reason, asked=asked)
+
+
 def _history(patient: str, when: When, seen_by: str = "", *, through: str = "") -> list[Fact]:
-    """A patient's history: all events, or those that a projection hears."""
-    from epicrisis.assembly import history_of
+    """A patient's history: all events but who has looked, or those that a projection hears."""
+    from epicrisis.assembly import ACCESS, history_of
     from epicrisis.errors import Refused
     from epicrisis.found import projection
     from epicrisis.operators import read_operators
@@ -212,7 +227,7 @@ def _history(patient: str, when: When, seen_by: str = "", *, through: str = "") 
     strange = seen_by and not known and seen_by not in read_operators(settings.operators_folder)
     if strange and not history_of(settings, subject, seen_by=seen_by):
         raise Refused(f"there is no operator {seen_by}, and it has never had anything of this patient")
-    return known
+    return known if through else [fact for fact in known if fact.meta.source != ACCESS]
 
 
 def _when(as_of: str | None, known_at: str | None) -> When:
