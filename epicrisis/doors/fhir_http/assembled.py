@@ -51,6 +51,11 @@ def application(
     settings: Settings, *, base: str, on_append: Callable[[str, Collection[int]], None] | None = None
 ) -> Starlette:
     """FHIR over HTTP, with every interaction there is; ``on_append`` is called with service and slices."""
+    return door(settings, base=base, on_append=on_append).app()
+
+
+def door(settings: Settings, *, base: str, on_append: Callable[[str, Collection[int]], None] | None = None) -> Door:
+    """`application`, before it is one."""
     opening = Opening(
         glass=break_glass(settings, on_append),
         names=_names(settings),
@@ -72,7 +77,7 @@ def application(
         services=services(), journals=journals(settings), codec=codec(), keys=key_store(settings, "intake")
     )
     interactions: list[Interaction] = []
-    door = Door(
+    made = Door(
         base=base,
         interactions=interactions,
         who=tokens.who,
@@ -81,11 +86,11 @@ def application(
     )
     interactions += tokens.interactions()
     interactions += reading(settings, written)
-    for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
+    for part in (Writing(taking, current), Transactions(taking, current, made.get), Messages(taking)):
         interactions += part.interactions()
     interactions += Capability(interactions).interactions()
     interactions += OpenApi(interactions).interactions()
-    return door.app()
+    return made
 
 
 def reading(settings: Settings, written: Written) -> list[Interaction]:
