@@ -15,7 +15,7 @@ from uuid import UUID
 
 from epicrisis.audit import subjects
 from epicrisis.audit.chain import ENTRY, heads_in
-from epicrisis.audit.records import HEADS, Records, RecordStore
+from epicrisis.audit.records import ACCESSES, HEADS, Records, RecordStore
 from epicrisis.audit.signing import Signer
 from epicrisis.audit.tiles import Tree, grown
 from epicrisis.audit.verifier.history import Head
@@ -79,6 +79,8 @@ class Checkpoints:
 
     def origin(self, tree: int) -> str:
         """The name of a tree's log."""
+        if tree == ACCESSES:
+            return f"{self.signer.name}/accesses"
         return self.signer.name if tree == HEADS else f"{self.signer.name}/{tree}"
 
     def publish(self) -> Published:
@@ -102,7 +104,7 @@ class Checkpoints:
             number = 0 if stored is None else stored.number + 1
             if stored is not None and leaf_hash(stored.entry.encode()) != _tree(at, HEADS).leaf(stored.number):
                 raise Tampered("the last head is not the one that was signed")
-            trees, heads, more = self._trees(at, before)
+            trees, heads, accesses, more = self._trees(at, before)
             made = self._map(at, before, heads)
             at.save_map(number, made.buckets, made.shelves)
             moment = self._now()
@@ -111,7 +113,7 @@ class Checkpoints:
                 trees=tuple(trees),
                 subjects=made.gained + (0 if before is None else before.subjects),
                 map=made.root,
-                access=(0, EMPTY),
+                access=self._accesses(at, before, accesses),
                 files=self._publish_files(at, moment),
             )
             at.add_head(number, str(head))
@@ -129,11 +131,12 @@ class Checkpoints:
 
     def _trees(
         self, at: Records, before: Head | None
-    ) -> tuple[list[tuple[int, bytes]], dict[UUID, tuple[int, bytes]], bool]:
+    ) -> tuple[list[tuple[int, bytes]], dict[UUID, tuple[int, bytes]], list[bytes], bool]:
         if before is not None and len(before.trees) != self.partitions:
             raise Tampered(f"the last checkpoint has {len(before.trees)} partitions, the settings {self.partitions}")
         trees: list[tuple[int, bytes]] = []
         heads: dict[UUID, tuple[int, bytes]] = {}
+        accesses: list[bytes] = []
         more = False
         for partition in range(self.partitions):
             size, root = (0, EMPTY) if before is None else before.trees[partition]
@@ -147,11 +150,21 @@ class Checkpoints:
             leaves = [leaf_hash(new[n : n + ENTRY]) for n in range(0, len(new), ENTRY)]
             self._grow(at, partition, size, leaves)
             heads |= heads_in(new)
+            if new:
+                accesses += [leaves[n - size] for n in at.accesses(partition, self.partitions, size, first)]
             now = Checkpoint(self.origin(partition), first, _tree(at, partition).root(first) if new else root)
             _must_follow(Checkpoint(now.origin, size, root), _tree(at, partition), first)
             trees.append((now.size, now.root))
             more = more or (bool(parts) and bool(at.entries(partition, first)))
-        return trees, heads, more
+        return trees, heads, accesses, more
+
+    def _accesses(self, at: Records, before: Head | None, leaves: Sequence[bytes]) -> tuple[int, bytes]:
+        """The tree of all accesses, with these more: the same leaves as in the partitions' trees, head by head."""
+        size, root = (0, EMPTY) if before is None else before.access
+        self._grow(at, ACCESSES, size, leaves)
+        new = size + len(leaves)
+        _must_follow(Checkpoint(self.origin(ACCESSES), size, root), _tree(at, ACCESSES), new)
+        return new, _tree(at, ACCESSES).root(new)
 
     def _map(self, at: Records, before: Head | None, heads: Mapping[UUID, tuple[int, bytes]]) -> subjects.Changed:
         newest = at.head()

@@ -16,6 +16,7 @@ class MemoryRecords:
 
     def __init__(self) -> None:
         self.ledger: dict[int, bytes] = {}
+        self.accessed: dict[int, list[int]] = {}
         self.tiles: dict[tuple[int, int, int], bytes] = {}
         self.heads: list[str] = []
         self.trusted_heads: set[int] = set()
@@ -56,6 +57,9 @@ class MemoryRecords:
     def entries(self, partition: int, first: int) -> list[tuple[int, bytes]]:
         more = self.ledger.get(partition, b"")[first * ENTRY :]
         return [(first, more)] if more else []
+
+    def accesses(self, partition: int, partitions: int, first: int, last: int) -> list[int]:
+        return [n for n in self.accessed.get(partition, []) if first <= n < last]
 
     def tile(self, tree: int, level: int, number: int) -> bytes:
         return self.tiles.get((tree, level, number), b"")

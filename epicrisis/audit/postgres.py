@@ -11,7 +11,8 @@ import psycopg
 
 from epicrisis.audit.records import Stored
 from epicrisis.database import Database
-from epicrisis.sql import queries
+from epicrisis.event import SLICES
+from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.audit")
 PART = 4_000
@@ -61,6 +62,11 @@ class PostgresRecords:
     def entries(self, partition: int, first: int) -> list[tuple[int, bytes]]:
         self.cur.execute(_SQL["entries"], {"partition": partition, "first": first, "limit": PART})
         return self.cur.fetchall()
+
+    def accesses(self, partition: int, partitions: int, first: int, last: int) -> list[int]:
+        slices = array(range(partition, SLICES, partitions))
+        self.cur.execute(_SQL["accesses"], {"slices": slices, "first": first, "last": last})
+        return [leaf for (leaf,) in self.cur]
 
     def tile(self, tree: int, level: int, number: int) -> bytes:
         return self._one("tile", tree=tree, level=level, number=number) or b""

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-HEADS = -1
-"""The tree of heads; all others are log partitions."""
+HEADS, ACCESSES = -1, -2
+"""The tree of heads, and that of accesses to records; all others are log partitions."""
 
 
 class Stored(NamedTuple):
@@ -39,6 +39,10 @@ class Records(Protocol):
 
     def entries(self, partition: int, first: int) -> list[tuple[int, bytes]]:
         """A partition's entries from ``first`` on, in parts with the index of their first; perhaps not all."""
+        ...
+
+    def accesses(self, partition: int, partitions: int, first: int, last: int) -> list[int]:
+        """Which entries of a partition (of so many) are accesses, from ``first`` to before ``last``, in order."""
         ...
 
     def tile(self, tree: int, level: int, number: int) -> bytes:

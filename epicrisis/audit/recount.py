@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
@@ -29,6 +30,7 @@ def recount(at: Records) -> Iterator[str]:
     for partition, (size, root) in enumerate(head.trees):
         yield from _partition(at, partition, size, root, heads)
     yield from _map(at, newest.number, head, heads)
+    yield from _accesses(at, newest.number, head)
 
 
 def _partition(
@@ -56,6 +58,24 @@ def _partition(
             yield f"partition {partition}: its tiles are not those that were signed"
     except Wrong as problem:
         yield f"partition {partition}: {problem}"
+
+
+def _accesses(at: Records, number: int, head: Head) -> Iterator[str]:
+    """The tree of accesses: of each head the accesses that came with it, partition by partition."""
+    count = len(head.trees)
+    left = [deque(at.accesses(p, count, 0, size)) for p, (size, _) in enumerate(head.trees)]
+    trees = [Tree(lambda level, n, p=p: at.tile(p, level, n)) for p in range(count)]  # type: ignore[misc]
+    leaves: list[bytes] = []
+    for earlier in range(number + 1):
+        stored = at.head(earlier)
+        if stored is None:
+            yield f"head {earlier} is gone"
+            return
+        for partition, (size, _) in enumerate(Head.parse(stored.entry).trees):
+            while left[partition] and left[partition][0] < size:
+                leaves.append(trees[partition].leaf(left[partition].popleft()))
+    if (len(leaves), root_of(leaves)) != head.access:
+        yield f"accesses: {head.access[0]} were signed, and they are not those {len(leaves)} that are there"
 
 
 def _map(at: Records, number: int, head: Head, heads: Mapping[UUID, tuple[int, bytes]]) -> Iterator[str]:

@@ -88,6 +88,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON projection.generation, projection.part T
 GRANT USAGE ON SCHEMA ledger, proof TO {checkpoint};
 GRANT USAGE ON SCHEMA proof TO {auditor};
 GRANT SELECT ON ledger.entries TO {checkpoint};
+GRANT SELECT (slice, leaf, source) ON ledger.event TO {checkpoint};
 GRANT SELECT ON ALL TABLES IN SCHEMA proof TO {checkpoint}, {auditor};
 GRANT INSERT ON ALL TABLES IN SCHEMA proof TO {checkpoint};
 GRANT UPDATE (hashes) ON proof.tile TO {checkpoint};

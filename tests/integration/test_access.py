@@ -24,6 +24,8 @@ from typer.testing import CliRunner, Result
 from epicrisis.access.api import Caller, subject_of
 from epicrisis.access.seen import delivered, glasses, log
 from epicrisis.assembly import ACCESS, codec, key_store
+from epicrisis.audit.assembled import checkpoints, recounted
+from epicrisis.audit.verifier.history import Head
 from epicrisis.cli.app import COMMAND_MODULES, app
 from epicrisis.database import Database
 from epicrisis.doors.fhir_http import assembled
@@ -178,7 +180,8 @@ def test_nothing_leaves_while_it_cannot_be_recorded(site: Site) -> None:
         assert answer.json()["issue"][0]["code"] == "transient"
     finally:
         site.admin(f'ALTER ROLE "{role}" LOGIN')
-    wait_until(lambda: site.ask(f"Patient/{ada}").status_code == 200, "it is recorded again")
+    for own_id in ("p1", "p2"):
+        wait_until(lambda own_id=own_id: site.ask(f"Patient/{own_id}").status_code == 200, "it is recorded again")  # type: ignore[misc]
     unknown = broken(str(ada), id="x")
     wait_until(lambda: site.token("eye", **unknown)["status"] == 400, "glasses are looked up again")
 
@@ -353,6 +356,21 @@ def test_the_log_says_who_looked_and_that_it_was_asked_for(site: Site, run: Call
     assert [row["interaction"] for row in second[:2]] == ["access", "read"]
     assert len(second) == len(first) + 1, "once, and not once more for having been read"
     assert "no such patient" in str(run("access", str(UUID(int=5))).exception)
+
+
+def test_every_checkpoint_says_how_many_accesses_there_are(site: Site) -> None:
+    site.ask(f"Patient/{site.subject('p1')}").raise_for_status()
+    site.running.wait()
+    made = checkpoints(site.settings)
+    made.publish()
+    with made.store.transaction() as at:
+        stored = at.head()
+    assert stored is not None
+    with psycopg.connect(site.settings.admin_dsn(site.settings.database("cluster"))) as connection:
+        row = connection.execute("SELECT count(*) FROM ledger.event WHERE source = 'access_audit'").fetchone()
+    assert row is not None
+    assert Head.parse(stored.entry).access[0] == row[0] > 0
+    assert recounted(site.settings) == []
 
 
 def test_what_an_operator_has_seen_is_known_by_event(site: Site) -> None:

@@ -94,7 +94,14 @@ def test_nobody_may_change_or_remove_what_the_ledger_archived(cluster: Settings)
         ("worker", "ledger.event"): {"SELECT", "INSERT"},
         ("auditor", "ledger.event"): {"SELECT"},
         ("rebuilder", "ledger.event"): {"SELECT"},
+        ("checkpoint", "ledger.event"): {"SELECT"},
     }
+    for column in ("value", "subject", "recorded"):
+        with (
+            psycopg.connect(cluster.dsn_for("cluster", "checkpoint")) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute(f"SELECT {column} FROM ledger.event")
 
 
 def test_nobody_may_change_or_remove_a_message_as_it_came(cluster: Settings) -> None:

@@ -16,6 +16,11 @@ UPDATE proof.head SET trusted = true WHERE number = %(number)s
 SELECT first, entries FROM ledger.entries WHERE partition = %(partition)s AND first >= %(first)s
 ORDER BY first LIMIT %(limit)s
 
+-- accesses: which of these entries are accesses, by their index
+SELECT leaf FROM ledger.event
+WHERE source = 'access_audit' AND slice = ANY(%(slices)s::smallint[]) AND leaf >= %(first)s AND leaf < %(last)s
+ORDER BY leaf
+
 -- tile: its hashes
 SELECT hashes FROM proof.tile WHERE tree = %(tree)s AND level = %(level)s AND number = %(number)s
 

@@ -54,8 +54,8 @@ class Ledger:
     def partition_of(self, subject: UUID) -> int:
         return subject.int % self.partitions
 
-    def add(self, subject: UUID, *values: bytes) -> None:
-        """The subject's next events."""
+    def add(self, subject: UUID, *values: bytes, access: bool = False) -> None:
+        """The subject's next events; or who has looked at them."""
         past = self.histories.setdefault(subject, [])
         partition = self.partition_of(subject)
         for value in values:
@@ -63,6 +63,9 @@ class Ledger:
             before = self.records.ledger.get(partition, b"")
             past.append(Entry(n, "chart", n, self._recorded(value), link, value, len(before) // 56))
             self.records.ledger[partition] = before + entry_of(subject, n, link)
+            if access:
+                at = self.records.accessed.get(partition, [])
+                self.records.accessed[partition] = [*at, len(before) // 56]
 
     def _recorded(self, value: bytes) -> datetime:
         try:
