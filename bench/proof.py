@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 from bench.events import Event, copy, events, first
 from bench.row import Row
 from bench.stage import stage
-from epicrisis.assembly import codec, followed, key_store
+from epicrisis.assembly import codec, followed, key_store, seldom_collect
 from epicrisis.audit.assembled import checkpoints, export_of, published_policy
 from epicrisis.audit.chain import entry_of, first_link, next_link
 from epicrisis.audit.tiles import Tree, grown
@@ -232,6 +232,7 @@ def replay(settings: Settings, keys: KeyStore, number: int, times: int) -> Itera
             entries = history(cur, subject)
         return facts(entries, codec(), opener, of=of)
 
+    seldom_collect()  # as roles do
     ways: dict[str, Callable[[], object]] = {
         "as a timeline": lambda: list(timeline(known())),
         "through clinic_patients": lambda: through(patients, known(patients)),
