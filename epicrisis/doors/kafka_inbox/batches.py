@@ -11,8 +11,9 @@ from io import BytesIO
 from typing import Any
 
 import zstandard
+from kafka import KafkaConsumer
+from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError
-from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
 
@@ -107,6 +108,25 @@ def _capped(stream: Any) -> bytes:
     return plain
 
 
-def install() -> None:
-    """From now on this process reads every batch so."""
-    memory_records.DefaultRecordBatch = SafeBatch
+def capped(consumer: KafkaConsumer) -> KafkaConsumer:
+    """The same consumer; it reads every batch so."""
+    consumer._fetcher.PartitionRecords = _Fetched
+    return consumer
+
+
+class _Fetched(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """What was fetched of a partition."""
+
+    def _unpack_records(self, tp: Any, records: Any, *more: Any) -> Any:
+        return super()._unpack_records(tp, _Batches(records), *more)
+
+
+class _Batches:
+    """The batches of a fetch, of today's format as `SafeBatch`."""
+
+    def __init__(self, records: Any) -> None:
+        self._records = records
+
+    def next_batch(self) -> Any:
+        batch = self._records.next_batch()
+        return SafeBatch(batch._buffer) if isinstance(batch, DefaultRecordBatch) else batch

@@ -70,10 +70,9 @@ class Broker(NamedTuple):
     @classmethod
     def of(cls, settings: Settings) -> Broker:
         """The one in the settings, as the user `inbox`."""
-        batches.install()
         user = settings.kafka("inbox")
         return cls(
-            lambda: KafkaConsumer(**user, **CONSUMER),
+            lambda: batches.capped(KafkaConsumer(**user, **CONSUMER)),
             lambda: KafkaProducer(**user, **PRODUCER),
             lambda: KafkaAdminClient(**user, client_id="epicrisis-inbox"),
         )
