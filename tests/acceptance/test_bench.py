@@ -49,6 +49,18 @@ ROWS = {
         "processor time per resource",
         "a Bundle over HTTP, p99",
     },
+    "access": {
+        *(
+            f"{what}, p50"
+            for what in (
+                "$everything",
+                "Observations of a patient",
+                "Observation by patient and code",
+                "one Patient",
+            )
+        ),
+        "one Patient, 8 requests at once",
+    },
     "mllp": {"ADT acknowledged", "processor time per ADT", "memory under a flood"},
     "client": {"produce", "consume"},
     "proof": {
