@@ -185,7 +185,9 @@ def test_a_history_in_every_format(run: Callable[..., Result], cluster: Settings
         line["event"] for line in lines
     ]
     ndjson = run("replay", subject, "--format", "ndjson").stdout.splitlines()
-    assert [json.loads(line)["n"] for line in ndjson] == list(range(1, len(lines) + 1))
+    numbers = [json.loads(line)["n"] for line in ndjson]
+    assert len(numbers) == len(lines)
+    assert numbers == sorted(set(numbers)), "accesses have numbers, too, and are not shown"
     shown = run("replay", f"Patient/{subject}", "--known-at", "2999-01-01").stdout
     assert "true by" not in shown
     assert "known at 2999-01-01T00:00:00+00:00" in shown
