@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,12 @@ class Served:
     def answering(self) -> set[int]:
         """The processes that answer."""
         tasks = Path(f"/proc/{self.role._process.pid}/task")
-        found = {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
-        return {pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+        answering = set()
+        for pid in (pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    answering.add(int(pid))
+        return answering
 
     def token(self) -> str:
         return access_token(self.base, self.client_id, self.key)
