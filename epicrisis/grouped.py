@@ -71,7 +71,19 @@ class Grouped(Generic[Asked, Answer]):
         return answer
 
     def all(self, some: Sequence[Asked]) -> Sequence[Answer | BaseException]:
-        """The answers to all of these, in order; exceptions as they are."""
+        """The answers to all of these, in order; exceptions as they are. More than goes together goes in parts."""
+        answers: list[Answer | BaseException] = []
+        part: list[Asked] = []
+        size = 0
+        for one in some:
+            if part and size + self._size(one) > self._most:
+                answers += self._part(part)
+                part, size = [], 0
+            part.append(one)
+            size += self._size(one)
+        return [*answers, *self._part(part)]
+
+    def _part(self, some: Sequence[Asked]) -> Sequence[Answer | BaseException]:
         mine: _Calls[Asked, Answer] = _Calls(some, sum(map(self._size, some)))
         with self._lock:
             self._waiting.append(mine)

@@ -13,6 +13,7 @@ from typing import Generic, ParamSpec, TypeVar
 from epicrisis.grouped import in_step
 
 LINGER = 0.003
+"""Seconds that a group waits, once its first is there, for as many as went together before."""
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -112,6 +112,15 @@ def test_work_in_step_asks_together_and_each_goes_on_in_its_order() -> None:
     assert (first.together, second.together) == ([[1, 13, 3], [1], [13], [3]], [[2, 6]])
 
 
+def test_no_more_goes_together_in_step_than_may() -> None:
+    doubling = Doubling()
+    grouped = Grouped(doubling, size=lambda one: one, most=5)
+    found: list[int] = []
+    in_step(once(*(lambda number=number: found.append(grouped(number)) for number in (2, 3, 4, 9))))  # type: ignore[misc]
+    assert found == [4, 6, 8, 18]
+    assert doubling.together == [[2, 3], [4], [9]]
+
+
 def test_who_rests_holds_up_nobody() -> None:
     """Not those that go in step with it, and not those that come meanwhile."""
     rested, done = [False], []
