@@ -25,8 +25,9 @@ class Lockstep(Executor):
     when what it has is done, or waits for its turn.
     """
 
-    def __init__(self, threads: int, most: int, name: str = "") -> None:
+    def __init__(self, threads: int, most: int, name: str = "", *, linger: float = LINGER) -> None:
         self._most = most
+        self._linger = linger
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -64,7 +65,7 @@ class Lockstep(Executor):
             try:
                 if not some:
                     work = self._work.get(timeout=seconds)
-                    until = time.monotonic() + LINGER
+                    until = time.monotonic() + self._linger
                 elif len(some) < self._before and (left := until - time.monotonic()) > 0:
                     work = self._work.get(timeout=left)
                 else:

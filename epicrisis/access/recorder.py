@@ -6,8 +6,6 @@ journal of `access_audit`: that is a journal of its own, and the patient's clini
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from uuid import UUID
@@ -18,14 +16,14 @@ from epicrisis.codec import Codec, DataKey, KeyStore
 from epicrisis.decider import Service
 from epicrisis.errors import KeyLost, NotRecorded
 from epicrisis.event import Meta, event_type, event_version
+from epicrisis.grouped import Grouped
 from epicrisis.journal import Journal, Unnumbered
+from epicrisis.lockstep import Lockstep
 
 MOST = 256
 """So many accesses go into one transaction."""
 
 log = logging.get(__name__)
-
-_Waiting = tuple[Sequence[Access], "Future[None]"]
 
 
 class Recorder:
@@ -39,20 +37,12 @@ class Recorder:
         self._journal = journal
         self._codec = codec
         self._keys = keys
-        self._waiting: deque[_Waiting] = deque()
-        self._news = threading.Condition()
-        self._writer: threading.Thread | None = None
+        self._append: Grouped[Sequence[Unnumbered], None] = Grouped(self._append_all, size=len, most=MOST)
+        self._thread = Lockstep(1, MOST, "access", linger=0)
 
     def submit(self, accesses: Sequence[Access]) -> Future[None]:
         """Done once all of these are committed. Its error is `NotRecorded`: then nothing may leave."""
-        future: Future[None] = Future()
-        with self._news:
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write, name="access", daemon=True)
-                self._writer.start()
-            self._waiting.append((accesses, future))
-            self._news.notify()
-        return future
+        return self._thread.submit(self._record, accesses)
 
     def record(self, accesses: Sequence[Access]) -> None:
         """`submit`, and wait.
@@ -65,46 +55,16 @@ class Recorder:
         for first in range(0, len(accesses), MOST):
             self.submit(accesses[first : first + MOST]).result()
 
-    def _write(self) -> None:
-        while True:
-            with self._news:
-                while not self._waiting:
-                    self._news.wait()
-                some = self._taken()
-            self._commit(some)
-
-    def _taken(self) -> list[_Waiting]:
-        taken: list[_Waiting] = []
-        count = 0
-        while self._waiting and (not taken or count + len(self._waiting[0][0]) <= MOST):
-            accesses, future = self._waiting.popleft()
-            if future.set_running_or_notify_cancel():  # or nobody waits for this answer any more
-                taken.append((accesses, future))
-                count += len(accesses)
-        return taken
-
-    def _commit(self, some: Sequence[_Waiting]) -> None:
-        events: list[Unnumbered] = []
-        done: list[Future[None]] = []
-        for accesses, future in some:
-            try:
-                events += [self._event(access) for access in accesses]
-                done.append(future)
-            except Exception as error:
-                self._fail([future], error)
+    def _record(self, accesses: Sequence[Access]) -> None:
         try:
-            if events:
-                self._journal.append_next(events)
+            self._append([self._event(access) for access in accesses])
         except Exception as error:
-            self._fail(done, error)
-        else:
-            for future in done:
-                future.set_result(None)
+            log.error("an access cannot be recorded: nothing is given out", error=type(error).__name__)
+            raise NotRecorded(NotRecorded.__doc__) from None
 
-    def _fail(self, futures: Sequence[Future[None]], error: Exception) -> None:
-        log.error("accesses cannot be recorded: nothing is given out", count=len(futures), error=type(error).__name__)
-        for future in futures:
-            future.set_exception(NotRecorded(NotRecorded.__doc__))
+    def _append_all(self, some: Sequence[Sequence[Unnumbered]]) -> list[None]:
+        self._journal.append_next([event for events in some for event in events])
+        return [None] * len(some)
 
     def _event(self, access: Access) -> Unnumbered:
         subject = access.subject
