@@ -12,7 +12,6 @@ from typing import Protocol
 from starlette.requests import Request
 
 from epicrisis.access.api import FAILED, REFUSED, SUCCESS, Access, Accessed, Action
-from epicrisis.access.api import Caller as Who
 from epicrisis.doors.fhir_http.answers import Answer, refusal
 from epicrisis.doors.fhir_http.caller import Caller
 
@@ -98,14 +97,7 @@ class Recording:
         accessed = self.accessed
         accessed.what = accessed.what or (f"{kind}/{id_}" if kind and id_ else "")
         some = accessed.accesses(
-            Who(
-                operator=caller.operator,
-                clinic=caller.clinic,
-                client=caller.client,
-                user=caller.user,
-                purpose=caller.purpose,
-                address=request.client.host if request.client else "",
-            ),
+            caller.who(address=request.client.host if request.client else ""),
             now=datetime.now(UTC),
             door=self._base,
             interaction=self._does[0],

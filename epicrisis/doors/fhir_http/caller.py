@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from epicrisis.access import api
 from epicrisis.fhir.spec import types
 
 LETTERS = "cruds"
@@ -68,6 +69,18 @@ class Caller:
     def may(self, resource_type: str, letter: str) -> bool:
         """Whether it may create (``c``), read, update, delete or search resources of a type."""
         return any(letter in s.letters and s.resource_type in (EVERY, resource_type) for s in self.scopes)
+
+    def who(self, *, reason: str = "", address: str = "") -> api.Caller:
+        """Who it is, as accesses name it."""
+        return api.Caller(
+            operator=self.operator,
+            clinic=self.clinic,
+            client=self.client,
+            user=self.user,
+            purpose=self.purpose,
+            reason=reason,
+            address=address,
+        )
 
 
 def scopes(words: str) -> tuple[Scope, ...]:

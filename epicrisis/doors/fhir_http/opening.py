@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 import msgspec
 
 from epicrisis.access.api import Accessed, Glass
-from epicrisis.access.api import Caller as Who
 from epicrisis.access.glass import BreakGlass
 from epicrisis.doors.fhir_http.caller import Caller, Opened
 from epicrisis.doors.fhir_http.chart import Chart
@@ -114,13 +113,13 @@ class Opening:
     def _act(
         self, caller: Caller, id_: UUID, patient: UUID, does: Any, *, reason: str = "", until: datetime | None = None
     ) -> Glass:
-        who = Who(
-            operator=caller.operator,
-            clinic=caller.clinic,
-            client=caller.client,
-            user=caller.user,
-            purpose=caller.purpose,
-            reason=reason,
+        return Glass(
+            id=id_,
+            event=uuid4(),
+            does=does,
+            when=self._clock(),
+            who=caller.who(reason=reason),
+            patient=patient,
+            door=self._door,
+            until=until,
         )
-        now = self._clock()
-        return Glass(id=id_, event=uuid4(), does=does, when=now, who=who, patient=patient, door=self._door, until=until)
