@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 
 from epicrisis import replay
+from epicrisis.access.api import ACCESS
 from epicrisis.access.glass import BreakGlass
 from epicrisis.access.recorder import Recorder
 from epicrisis.access.seen import delivered
@@ -42,8 +43,6 @@ from epicrisis.settings import Settings
 from epicrisis.worker import Decoder, Worker, journal_reader
 
 LEDGER = "ledger"
-ACCESS = "access_audit"
-"""The service that records accesses, and the role that does."""
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from epicrisis import projection as projecting
+from epicrisis.access.api import ACCESS
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.errors import Poison, Refused
 from epicrisis.event import Meta, fields_of
@@ -21,8 +22,6 @@ from epicrisis.projection import Folded, Key, Place, Projection, Table, apply
 
 Delivered = Mapping[tuple[str, int], datetime]
 """By service and seq: when an event was first given to somebody."""
-LOOKED = "access_audit"
-"""The service whose events say who has looked: to have looked is no part of what was seen."""
 ERASED = "erased"
 """Its key is gone."""
 
@@ -91,7 +90,7 @@ def seen_by(history: Iterable[Fact], operator: str, delivered: Delivered) -> Ite
         meta = fact.meta
         own = meta.recorded if meta.operator == operator else None
         first = min(filter(None, (own, delivered.get((meta.source, meta.seq)))), default=None)
-        if first is not None and meta.source != LOOKED:
+        if first is not None and meta.source != ACCESS:  # to have looked is no part of what was seen
             yield dataclasses.replace(fact, seen=first)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from epicrisis.event import record
+from epicrisis.event import Meta, event_type, event_version, record
 
+ACCESS = "access_audit"
+"""The service, with a journal and a role of its own, whose events accesses become."""
 Action: TypeAlias = Literal["C", "R", "U", "D", "E"]
 """Create, read, update, delete, execute: https://hl7.org/fhir/R4/valueset-audit-event-action.html."""
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
@@ -70,12 +72,21 @@ def subject_of(who: Caller) -> UUID:
     return uuid5(NAMESPACE_URL, f"epicrisis:caller:{who.operator}/{who.client}")
 
 
-class Place(NamedTuple):
-    """An event of a patient: the key of the ledger."""
-
-    subject: UUID
-    source: str
-    seq: int
+def meta_of(body: Any, who: Caller, *, id: UUID, subject: UUID, seq: int, stream: str, when: datetime) -> Meta:
+    """The envelope of an event of `ACCESS`."""
+    return Meta(
+        id=id,
+        type=event_type(body),
+        version=event_version(body),
+        source=ACCESS,
+        operator=who.operator,
+        clinic=who.clinic,
+        subject=subject,
+        seq=seq,
+        stream=stream,
+        effective=when,
+        recorded=when,
+    )
 
 
 class Accessed:

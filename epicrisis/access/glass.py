@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from epicrisis.access.api import Glass
+from epicrisis.access.api import Glass, meta_of
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.decider import Service, fold
 from epicrisis.errors import Conflict, TooManyConflicts
-from epicrisis.event import Meta, event_type, event_version
 from epicrisis.journal import Append, Journal, NewEvent
 
 TRIES = 20
@@ -71,21 +70,10 @@ class BreakGlass:
         for number, body in enumerate(bodies):
             # the last one is what was done; before it comes what was only noticed
             id_ = glass.event if number == len(bodies) - 1 else uuid4()
-            meta = Meta(
-                id=id_,
-                type=event_type(body),
-                version=event_version(body),
-                source=self._service.name,
-                operator=glass.who.operator,
-                clinic=glass.who.clinic,
-                subject=glass.patient,
-                seq=head + 1 + number,
-                stream=stream,
-                effective=glass.when,
-                recorded=glass.when,
-            )
+            seq = head + 1 + number
+            meta = meta_of(body, glass.who, id=id_, subject=glass.patient, seq=seq, stream=stream, when=glass.when)
             value = self._codec.encode(meta, body, key)
-            events.append(NewEvent(id_, meta.seq, stream, meta.type, glass.when, value))
+            events.append(NewEvent(id_, seq, stream, meta.type, glass.when, value))
         return events
 
 

@@ -11,11 +11,10 @@ from concurrent.futures import Future
 from uuid import UUID
 
 from epicrisis import logging
-from epicrisis.access.api import Access, subject_of
+from epicrisis.access.api import Access, meta_of, subject_of
 from epicrisis.codec import Codec, DataKey, KeyStore
 from epicrisis.decider import Service
 from epicrisis.errors import KeyLost, NotRecorded
-from epicrisis.event import Meta, event_type, event_version
 from epicrisis.grouped import Grouped
 from epicrisis.journal import Journal, Unnumbered
 from epicrisis.lockstep import Lockstep
@@ -80,18 +79,6 @@ class Recorder:
         assert records is not None, "the service that records accesses"
         to = records(access)
         (body,) = self._service.decide(to.command, self._service.initial())
-        meta = Meta(
-            id=access.id,
-            type=event_type(body),
-            version=event_version(body),
-            source=self._service.name,
-            operator=access.who.operator,
-            clinic=access.who.clinic,
-            subject=subject,
-            seq=0,
-            stream=to.stream,
-            effective=access.when,
-            recorded=access.when,
-        )
+        meta = meta_of(body, access.who, id=access.id, subject=subject, seq=0, stream=to.stream, when=access.when)
         before, after = self._codec.encode_unnumbered(meta, body, key)
         return Unnumbered(access.id, subject, to.stream, meta.type, access.when, before, after)

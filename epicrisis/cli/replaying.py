@@ -208,7 +208,8 @@ def _record(command: str, patient: str, by: str | None, reason: str, asked: str)
 
 def _history(patient: str, when: When, seen_by: str = "", *, through: str = "") -> list[Fact]:
     """A patient's history: all events but who has looked, or those that a projection hears."""
-    from epicrisis.assembly import ACCESS, history_of
+    from epicrisis.access.api import ACCESS
+    from epicrisis.assembly import history_of
     from epicrisis.errors import Refused
     from epicrisis.found import projection
     from epicrisis.operators import read_operators

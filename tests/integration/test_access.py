@@ -21,9 +21,9 @@ from joserfc.jwk import ECKey
 from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
-from epicrisis.access.api import Caller, subject_of
+from epicrisis.access.api import ACCESS, Caller, subject_of
 from epicrisis.access.seen import delivered, glasses, log
-from epicrisis.assembly import ACCESS, codec, key_store
+from epicrisis.assembly import codec, key_store
 from epicrisis.audit.assembled import checkpoints, recounted
 from epicrisis.audit.verifier.history import Head
 from epicrisis.cli.app import COMMAND_MODULES, app

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from epicrisis import assembly
+from epicrisis.access.api import ACCESS
 from epicrisis.access.recorder import Recorder
 from epicrisis.codec import KeyStore, MemoryKeyStore
 from epicrisis.doors.fhir_http.answers import told
@@ -42,8 +43,8 @@ CALLERS = {
 def recorder(journal: Journal | None = None, keys: KeyStore | None = None) -> Recorder:
     """Records accesses in memory."""
     return Recorder(
-        service=services()[assembly.ACCESS],
-        journal=journal or MemoryJournal(assembly.ACCESS),
+        service=services()[ACCESS],
+        journal=journal or MemoryJournal(ACCESS),
         codec=assembly.codec(),
         keys=keys or MemoryKeyStore(),
     )
@@ -59,7 +60,7 @@ class House:
         taking = Taking(self.intake, self.quarantine, Written())
         current = Current(services=services(), journals=self.journals, codec=assembly.codec(), keys=self.keys)
         interactions: list[Interaction] = []
-        records = recorder(self.journals[assembly.ACCESS], self.keys)
+        records = recorder(self.journals[ACCESS], self.keys)
         door = Door(base=BASE, interactions=interactions, who=self.who, recorder=records)
         for part in (Writing(taking, current), Transactions(taking, current, door.get), Messages(taking)):
             interactions += part.interactions()
@@ -102,7 +103,7 @@ class House:
 
     def clinical(self) -> list[str]:
         """The types of all events but those that say who has asked."""
-        return [e.type for name, j in self.journals.items() if name != assembly.ACCESS for _, e in j.log]
+        return [e.type for name, j in self.journals.items() if name != ACCESS for _, e in j.log]
 
     def kept(self) -> list[tuple[str, str]]:
         """Codes and places of what is in quarantine."""
