@@ -177,40 +177,50 @@ def _agents(who: Caller, door: str, action: str) -> bytes:
         why["text"] = who.reason
     purpose = [why] if why else []
     client, server = _ROLES.get(action, (_SOURCE, _DESTINATION))
-    agents: list[dict[str, Any]] = [
-        {
-            **_role(client),
-            "who": {"identifier": {"value": who.client}},
-            "requestor": not who.user,
-            "network": {"address": who.address or "unknown", "type": "2" if _is_address(who.address) else "1"},
-        },
+    agents = [
+        _client(client, who, requestor=not who.user),
         {
             **_role(server),
             "who": {"display": door},
             "requestor": False,
             "network": {"address": door, "type": "5" if "://" in door else "1"},
         },
-        {
-            **_role({"system": f"{_V3}RoleClass", "code": "PROV", "display": "healthcare provider"}),
-            "who": {"identifier": {"value": who.clinic}},
-            "requestor": False,
-        },
+        _clinic(who),
     ]
     if who.user:
-        agents.append(
-            {
-                **_role(_AUTHOR if action in "CUD" else _RECIPIENT),
-                "who": {"identifier": {"value": who.user}},
-                "requestor": True,
-                **({"purposeOfUse": purpose} if purpose else {}),
-            }
-        )
+        agents.append(_user(_AUTHOR if action in "CUD" else _RECIPIENT, who.user, purpose))
     said: dict[str, Any] = {
         **({"purposeOfEvent": purpose} if purpose else {}),
         "agent": agents,
         "source": {"observer": {"display": door}, "type": [_source_type("4", "Application Server")]},
     }
     return _json(said)[1:-1]
+
+
+def _client(role: dict[str, str], who: Caller, *, requestor: bool) -> dict[str, Any]:
+    return {
+        **_role(role),
+        "who": {"identifier": {"value": who.client}},
+        "requestor": requestor,
+        "network": {"address": who.address or "unknown", "type": "2" if _is_address(who.address) else "1"},
+    }
+
+
+def _user(role: dict[str, str], user: str, purpose: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        **_role(role),
+        "who": {"identifier": {"value": user}},
+        "requestor": True,
+        **({"purposeOfUse": purpose} if purpose else {}),
+    }
+
+
+def _clinic(who: Caller) -> dict[str, Any]:
+    return {
+        **_role({"system": f"{_V3}RoleClass", "code": "PROV", "display": "healthcare provider"}),
+        "who": {"identifier": {"value": who.clinic}},
+        "requestor": False,
+    }
 
 
 def _role(coding: dict[str, str]) -> dict[str, Any]:
@@ -281,23 +291,7 @@ _GLASS = (
 def _alert(glass: Glass) -> bytes:
     """An authorization decision; the break-glass stands where a consent would."""
     who = glass.who
-    client = {
-        **_role(_APPLICATION),
-        "who": {"identifier": {"value": who.client}},
-        "requestor": False,
-        "network": {"address": who.address or "unknown", "type": "2" if _is_address(who.address) else "1"},
-    }
-    user = {
-        **_role(_RECIPIENT),
-        "who": {"identifier": {"value": who.user or who.client}},
-        "requestor": True,
-        **({"purposeOfUse": [{"coding": [_purpose(who.purpose)]}]} if who.purpose else {}),
-    }
-    organization = {
-        **_role({"system": f"{_V3}RoleClass", "code": "PROV", "display": "healthcare provider"}),
-        "who": {"identifier": {"value": who.clinic}},
-        "requestor": False,
-    }
+    purpose = [{"coding": [_purpose(who.purpose)]}] if who.purpose else []
     server = {
         **_role({"system": "http://terminology.hl7.org/CodeSystem/extra-security-role-type", "code": "authserver"}),
         "who": {"display": glass.door},
@@ -316,7 +310,12 @@ def _alert(glass: Glass) -> bytes:
         "recorded": instant_text(glass.when),
         "outcome": SUCCESS,
         **({"outcomeDesc": glass.said} if glass.said else {}),
-        "agent": [client, user, organization, server],
+        "agent": [
+            _client(_APPLICATION, who, requestor=False),
+            _user(_RECIPIENT, who.user or who.client, purpose),
+            _clinic(who),
+            server,
+        ],
         "source": {"observer": {"display": glass.door}, "type": [_source_type("6", "Security Server")]},
         "entity": [
             msgspec.Raw(_patient(glass.patient)),
