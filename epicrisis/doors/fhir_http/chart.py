@@ -6,10 +6,10 @@ nothing else, whatever is asked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import psycopg
@@ -66,6 +66,10 @@ class Row(NamedTuple):
     @property
     def place(self) -> Place:
         return Place(self.subject, self.source, self.seq)
+
+
+Rows: TypeAlias = list[tuple[Row, tuple[int, ...]]]
+"""Rows, each with the events of its versions."""
 
 
 class Place(NamedTuple):
@@ -195,22 +199,17 @@ class View:
         row = self._cur.execute(query.format(condition.sql()), condition.values).fetchone()
         return int(row[0]) if row else 0
 
-    def of_subject(self, subject: UUID) -> list[tuple[Row, tuple[int, ...]]]:
-        """All rows of a subject, each with the events of its versions."""
+    def of_subject(self, subject: UUID) -> Rows:
+        """All rows of a subject."""
         self._cur.execute(_SQL["of_subject"], {"subject": subject})
         return [(Row(*values[:8]), tuple(values[8])) for values in self._cur]
 
-    def by_ids(self, ids: Collection[UUID]) -> dict[UUID, list[tuple[Row, tuple[int, ...]]]]:
-        """The rows of these resources, oldest first, each with the events of its versions."""
-        found: dict[UUID, list[tuple[Row, tuple[int, ...]]]] = {}
-        if ids:
-            self._cur.execute(_SQL["by_ids"], {"ids": array(ids)})
-            for values in self._cur:
-                row = Row(*values[:8])
-                rows = found.setdefault(row.id, [])
-                before = rows[-1][0].before + rows[-1][0].version if rows else 0
-                rows.append((row._replace(before=before), tuple(values[8])))
-        return found
+    def by_ids(self, ids: Collection[UUID]) -> dict[UUID, Rows]:
+        """The rows of these resources, oldest first."""
+        if not ids:
+            return {}
+        self._cur.execute(_SQL["by_ids"], {"ids": array(ids)})
+        return by_resource((Row(*values[:8]), tuple(values[8])) for values in self._cur)
 
     def newest(self, rows: Sequence[Row]) -> list[Row]:
         """Without those that another service keeps a newer version of; of the rest, what there was before."""
@@ -255,19 +254,7 @@ class View:
             return {}
         wanted = set(places)
         self._accessed.took(wanted)
-        subjects = {place.subject for place in wanted}
-        self._cur.execute(
-            _SQL["kept"],
-            {
-                "slices": array({slice_of(subject) for subject in subjects}),
-                "subjects": array(subjects),
-                "sources": list({place.source for place in wanted}),
-                "seqs": array({place.seq for place in wanted}),
-            },
-        )
-        rows = self._cur.fetchall()
-        if len(subjects) > 1 or len({place.source for place in wanted}) > 1:
-            rows = [values for values in rows if values[:3] in wanted]
+        rows = self._events("kept", wanted)
         opened = [self._codec.open(values[4]) for values in rows]
         keys = self._keys.by_ids({sealed.meta.key for sealed in opened if sealed.meta.key is not None})
         found: dict[Place, Kept] = {}
@@ -281,6 +268,33 @@ class View:
                     raw = None
             found[Place(subject, source, seq)] = Kept(recorded, raw)
         return found
+
+    def _events(self, query: str, places: set[Place]) -> list[tuple[Any, ...]]:
+        """What a query finds at these places: subject, source, seq, and more."""
+        subjects, sources = {place.subject for place in places}, {place.source for place in places}
+        self._cur.execute(
+            _SQL[query],
+            {
+                "slices": array({slice_of(subject) for subject in subjects}),
+                "subjects": array(subjects),
+                "sources": list(sources),
+                "seqs": array({place.seq for place in places}),
+            },
+        )
+        rows = self._cur.fetchall()
+        if len(subjects) > 1 or len(sources) > 1:
+            rows = [values for values in rows if values[:3] in places]
+        return rows
+
+
+def by_resource(rows: Iterable[tuple[Row, tuple[int, ...]]]) -> dict[UUID, Rows]:
+    """Rows, the oldest of each resource first, by resource, and with what there was before."""
+    found: dict[UUID, Rows] = {}
+    for row, seqs in rows:
+        known = found.setdefault(row.id, [])
+        before = known[-1][0].before + known[-1][0].version if known else 0
+        known.append((row._replace(before=before), seqs))
+    return found
 
 
 def _key_of(sort: Sort) -> str:

@@ -5,7 +5,6 @@ https://hl7.org/fhir/R4/http.html#history
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from uuid import UUID
 from epicrisis.doors.fhir_http import bundles, origins
 from epicrisis.doors.fhir_http.answers import Answer, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
-from epicrisis.doors.fhir_http.chart import DIRECTORY, Condition, Kept, Place, Row, Version
+from epicrisis.doors.fhir_http.chart import DIRECTORY, Condition, Kept, Place, Rows, Version, by_resource
 from epicrisis.doors.fhir_http.origins import REVINCLUDE, asks_for_them
 from epicrisis.doors.fhir_http.pages import Page
 from epicrisis.doors.fhir_http.past import AT, period_of
@@ -50,8 +49,15 @@ class Asked:
     given: list[tuple[str, str]]
     """The parameters, as a page or the call gives them."""
 
-    def chosen(self, versions: Sequence[Version]) -> list[Version]:
-        """Of all versions of one resource, the newest first, those that are wanted."""
+    def of(self, rows: Rows, seen: Seen) -> list[Version]:
+        """The wanted versions of one resource, the newest first; with their own moments where those decide."""
+        if self.since is None and self.during is None:
+            return all_of(rows)
+        return self.dated(rows, seen.view.recorded(rows[-1][0].subject))
+
+    def dated(self, rows: Rows, when: Mapping[Place, datetime]) -> list[Version]:
+        """The same with their own moments; without those that the ledger has not come to."""
+        versions = [one._replace(recorded=when[one.place]) for one in all_of(rows) if one.place in when]
         if self.during is None:
             return [one for one in versions if self.since is None or one.recorded >= self.since]
         were = current([one.recorded for one in reversed(versions)], *self.during)
@@ -90,9 +96,7 @@ class Histories:
         asked = self._asked(call, "instance")
         with self._reader.seen(call) as seen:
             rows = self._reader.find(seen, resource_type, call.path["id"])
-            versions = all_of(rows)
-            if asked.since is not None or asked.during is not None:
-                versions = asked.chosen(_dated(versions, seen.view.recorded(rows[-1][0].subject)))
+            versions = asked.of(rows, seen)
             left = [one for one in versions if asked.page is None or one.number < asked.page.last[0]]
             shown, more = left[: asked.count], left[asked.count :]
             problems = [*unknown(call, *ASKED), *seen.problems({rows[-1][0].subject})]
@@ -139,12 +143,7 @@ class Histories:
             page, more = found[: asked.count], found[asked.count :]
             known = seen.view.by_ids([row.id for row, _ in page])
             chosen = {row.id: known[row.id] for row, _ in page if known[row.id][-1][0].source == row.source}
-            versions: list[Version] = []
-            for rows in chosen.values():
-                some = all_of(rows)
-                if asked.since is not None or asked.during is not None:
-                    some = asked.chosen(_dated(some, seen.view.recorded(rows[-1][0].subject)))
-                versions += some
+            versions = [one for rows in chosen.values() for one in asked.of(rows, seen)]
             problems = [*unknown(call, *ASKED), *seen.problems({row.subject for row, _ in page})]
             entries = _entries(call, seen, versions, problems, asked)
         last = page[-1] if more else None
@@ -170,21 +169,12 @@ class Histories:
         )
 
 
-def _dated(versions: Sequence[Version], when: Mapping[Place, datetime]) -> list[Version]:
-    """With their own moments, those that the ledger has come to."""
-    return [one._replace(recorded=when[one.place]) for one in versions if one.place in when]
-
-
 def _versions(seen: Seen, subject: UUID, asked: Asked) -> list[Version]:
     """The wanted versions of a patient's resources that the caller may read, the newest first."""
-    by_id: defaultdict[UUID, list[tuple[Row, tuple[int, ...]]]] = defaultdict(list)
-    for row, seqs in sorted(seen.view.of_subject(subject), key=lambda one: (one[0].recorded, one[0].source)):
-        if seen.call.caller.may(row.resource_type, "r"):
-            rows = by_id[row.id]
-            before = rows[-1][0].before + rows[-1][0].version if rows else 0
-            rows.append((row._replace(before=before), seqs))
+    known = sorted(seen.view.of_subject(subject), key=lambda one: (one[0].recorded, one[0].source))
+    readable = by_resource(one for one in known if seen.call.caller.may(one[0].resource_type, "r"))
     when = seen.view.recorded(subject)
-    versions = [one for rows in by_id.values() for one in asked.chosen(_dated(all_of(rows), when))]
+    versions = [one for rows in readable.values() for one in asked.dated(rows, when)]
     versions.sort(key=lambda one: (one.recorded, one.place.source, one.place.seq), reverse=True)
     return versions
 

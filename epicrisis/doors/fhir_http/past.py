@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from epicrisis.doors.fhir_http.answers import told
-from epicrisis.doors.fhir_http.chart import Place, Row, View
+from epicrisis.doors.fhir_http.chart import Place, Row, Rows, View, by_resource
 from epicrisis.fhir.provenance import Origin
 from epicrisis.fhir.search import interval
 from epicrisis.found import projection
@@ -32,24 +32,18 @@ class Past(View):
     """
 
     def __init__(self, view: View, when: When = ALL) -> None:
-        self.__dict__.update(vars(view))
+        super().__init__(view._cur, view._codec, view._keys, view._accessed)
         self._when = when
 
-    def of_subject(self, subject: UUID) -> list[tuple[Row, tuple[int, ...]]]:
+    def of_subject(self, subject: UUID) -> Rows:
         return self._folded([subject])
 
-    def by_ids(self, ids: Collection[UUID]) -> dict[UUID, list[tuple[Row, tuple[int, ...]]]]:
+    def by_ids(self, ids: Collection[UUID]) -> dict[UUID, Rows]:
         known = super().by_ids(ids)
         subjects = {row.subject for rows in known.values() for row, _ in rows}
-        found: dict[UUID, list[tuple[Row, tuple[int, ...]]]] = {}
-        for row, seqs in self._folded(subjects):
-            if row.id in known:
-                rows = found.setdefault(row.id, [])
-                before = rows[-1][0].before + rows[-1][0].version if rows else 0
-                rows.append((row._replace(before=before), seqs))
-        return found
+        return by_resource(one for one in self._folded(subjects) if one[0].id in known)
 
-    def _folded(self, subjects: Collection[UUID]) -> list[tuple[Row, tuple[int, ...]]]:
+    def _folded(self, subjects: Collection[UUID]) -> Rows:
         chart = projection(CHART)
         found = []
         for entries in self._histories(subjects).values():
@@ -71,20 +65,9 @@ class Past(View):
 
     def origins(self, places: Collection[Place]) -> dict[Place, Origin]:
         """Where the events at these places come from: it is in their envelopes, so it is known of an erased one too."""
-        wanted = set(places)
-        if not wanted:
+        if not places:
             return {}
-        subjects = {place.subject for place in wanted}
-        self._cur.execute(
-            _SQL["origins"],
-            {
-                "slices": array({slice_of(subject) for subject in subjects}),
-                "subjects": array(subjects),
-                "sources": list({place.source for place in wanted}),
-                "seqs": array({place.seq for place in wanted}),
-            },
-        )
-        rows = [values for values in self._cur if values[:3] in wanted]
+        rows = self._events("origins", set(places))
         return {Place(*row[:3]): origin_of(self._codec.open(row[4]).meta, row[3]) for row in rows}
 
     def place_of(self, subject: UUID, n: int) -> Place | None:

@@ -15,7 +15,7 @@ from epicrisis import versions
 from epicrisis.doors.fhir_http import bundles
 from epicrisis.doors.fhir_http.answers import Answer, Told, etag, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
-from epicrisis.doors.fhir_http.chart import Chart, Kept, Place, Row, Version, View
+from epicrisis.doors.fhir_http.chart import Chart, Kept, Place, Row, Rows, Version, View
 from epicrisis.doors.fhir_http.names import Names
 from epicrisis.doors.fhir_http.pages import Page, Pages
 from epicrisis.doors.fhir_http.query import IDENTIFIED, IGNORED, Named
@@ -45,9 +45,6 @@ UNREADABLE = Problem(
 )
 _SOON = {"Retry-After": "1"}
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z").match
-
-Rows = Sequence[tuple[Row, tuple[int, ...]]]
-"""A resource's rows, oldest first, each with the events of its versions."""
 
 
 @dataclass(slots=True)
