@@ -11,10 +11,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
+from functools import partial
+from itertools import count, product
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -42,7 +44,11 @@ from epicrisis.settings import Settings
 SERVICE = "chart"
 COMMANDS = {1: 300, 10: 80, 100: 16}
 """Events per command, and how many commands a turn has."""
+WRITERS = (1, 8)
+"""Threads that append at the same time, each about subjects of its own; a service has as many as it has messages."""
+SUBJECTS = 24
 TURNS = 5
+AT_MOST = 300
 HISTORY, READS = 500, 10
 PAGE = 2_000
 _turns = count(1)
@@ -237,19 +243,20 @@ def run(short: bool = False) -> Iterator[Row]:
         pairs = [(sealed, theirs), (sealed, ciphered), (unsealed, theirs)]
         peer = named("eventsourcing")
         turns = 2 if short else TURNS
-        for per_command, commands in COMMANDS.items():
-            commands = 3 if short else commands
-            rates = _append_turns(everybody, per_command, commands, turns)
+        for writers, (per_command, commands) in product(WRITERS, COMMANDS.items()):
+            commands = writers if short else commands * min(writers, 2)
+            rates = _append_turns(everybody, per_command, commands, turns, writers)
+            at_once = "" if writers == 1 else f" by {writers} writers at once"
             for ours, other in pairs:
                 mine = rates[ours]
                 yield versus(
-                    f"append, {per_command} per command, {ours.name}",
+                    f"append, {per_command} per command{at_once}, {ours.name}",
                     mine,
                     "events/s",
                     f"{peer}, {other.name}",
                     rates[other],
                     times_goal=APPEND_GOAL,
-                    note=f"{turns} turns of {commands} commands, one writer; median; "
+                    note=f"median of {turns} turns of {commands} commands; "
                     f"{1e3 * per_command / mine:.2f} against {1e3 * per_command / rates[other]:.2f} ms a command",
                 )
         length = 20 if short else HISTORY
@@ -302,23 +309,30 @@ def stores() -> Iterator[tuple[Store, Store, Store, Store]]:
             keys.close()
 
 
-def _append_turns(everybody: Sequence[Store], per_command: int, commands: int, turns: int) -> dict[Store, float]:
+def _append_turns(
+    everybody: Sequence[Store], per_command: int, commands: int, turns: int, writers: int
+) -> dict[Store, float]:
     """Events per second of each: the median turn."""
     rates: dict[Store, list[float]] = {store: [] for store in everybody}
-    subjects = {store: [uuid4() for _ in range(20)] for store in everybody}
+    subjects = {store: [uuid4() for _ in range(SUBJECTS)] for store in everybody}
     heads = dict.fromkeys((s for some in subjects.values() for s in some), 0)
-    for _ in range(turns + 1):
-        for store in everybody:
-            todo = []
-            for number in range(commands):
-                subject = subjects[store][number % 20]
-                todo.append(_next_events(subject, heads[subject], per_command))
-                heads[subject] += per_command
-            began = time.perf_counter()
-            for events in todo:
-                store.append(events)
-            rates[store].append(commands * per_command / (time.perf_counter() - began))
+    with ThreadPoolExecutor(writers) as threads:
+        for _ in range(turns + 1):
+            for store in everybody:
+                todo: list[list[Sequence[Event]]] = [[] for _ in range(writers)]
+                for number in range(commands):
+                    subject = subjects[store][number % SUBJECTS]
+                    todo[number % writers].append(_next_events(subject, heads[subject], per_command))
+                    heads[subject] += per_command
+                began = time.perf_counter()
+                list(threads.map(partial(_append_each, store), todo))
+                rates[store].append(commands * per_command / (time.perf_counter() - began))
     return {store: statistics.median(some[1:]) for store, some in rates.items()}  # the first turn warms
+
+
+def _append_each(store: Store, commands: Sequence[Sequence[Event]]) -> None:
+    for events in commands:
+        store.append(events)
 
 
 def _next_events(subject: UUID, head: int, number: int) -> list[Event]:
