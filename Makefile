@@ -43,7 +43,7 @@ demo: $(STAMP) ## the whole way: servers, services, a simulated cluster, read mo
 
 test: $(STAMP) ## run all tests on real servers, two at a time [PYTEST='-k word']
 	@echo "test: pytest on servers of its own (EPICRISIS_TEST_INFRA=embedded|testcontainers|external)"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: $(STAMP) ## formatting, lint, types, import rules
 	@echo "check: ruff, mypy --strict, import-linter"
