@@ -17,15 +17,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from epicrisis import logging, metrics
-from epicrisis.codec import MAX_RECORD, headers_of
+from epicrisis.codec import MAX_RECORD, written_headers
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, SendFailed
 from epicrisis.journal.outgoing import SHARES, Look, Move, News, Outgoing, Row
 from epicrisis.journal.postgres_outgoing import PostgresOutgoing
+from epicrisis.producing import Producer
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of
 from epicrisis.stopping import Signal
@@ -184,7 +184,7 @@ class Pump:
                     self._topic,
                     key=row.subject.bytes,
                     value=row.value,
-                    headers=headers_of(row.id, row.type, self.service, row.recorded),
+                    headers=written_headers(row.id, row.type, self.service, row.recorded),
                     partition=partition_of(row.slice, self._partitions),
                     timestamp_ms=int(row.recorded.timestamp() * 1000),
                 )
@@ -315,6 +315,6 @@ class Relay:
             log.error("relay not closed", service=pump.service, error=type(error).__name__)
 
 
-def producer(settings: Settings) -> Any:
+def producer(settings: Settings) -> Producer:
     """An idempotent producer that never makes a topic."""
-    return KafkaProducer(**settings.kafka("relay"), **PRODUCER)
+    return Producer(**settings.kafka("relay"), **PRODUCER)

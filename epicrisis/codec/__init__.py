@@ -4,7 +4,7 @@ from epicrisis.codec.catalogue import Catalogue
 from epicrisis.codec.codec import Codec, Sealed
 from epicrisis.codec.dictionaries import Dictionaries
 from epicrisis.codec.envelope import MAX_BATCH, MAX_RECORD, MAX_VALUE
-from epicrisis.codec.headers import headers, headers_of
+from epicrisis.codec.headers import headers, written_headers
 from epicrisis.codec.keys import DataKey, KeyStore, LocalWrapping, MemoryKeyStore, Wrapping
 from epicrisis.codec.postgres_keys import PostgresKeyStore
 
@@ -23,5 +23,5 @@ __all__ = [
     "Sealed",
     "Wrapping",
     "headers",
-    "headers_of",
+    "written_headers",
 ]

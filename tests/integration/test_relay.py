@@ -14,9 +14,14 @@ import psycopg
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 
-from epicrisis.codec import MAX_VALUE
+from epicrisis.codec import MAX_RECORD, MAX_VALUE
 from epicrisis.database import Database
 from epicrisis.errors import SendFailed
 from epicrisis.journal import Append, PostgresJournal
@@ -451,3 +456,29 @@ def test_the_largest_value_that_the_codec_writes_is_relayed(
     one = pump(lambda: producer(cluster))
     assert drain(one) == 0
     assert passed(admin) == {value}
+
+
+def test_what_is_sent_arrives_in_order_over_several_batches(cluster: Settings) -> None:
+    one, chance, subject = producer(cluster), random.Random(3), uuid4()
+    there = {"topic": cluster.topic(), "key": subject.bytes, "headers": b"\x00", "timestamp_ms": 1}
+    at = partition_of(slice_of(subject), cluster.partitions)
+    values = [chance.randbytes(1000) for _ in range(1500)]
+    sent = [one.send(**there, value=value, partition=at) for value in values]
+    one.flush(60)
+    assert len(set(sent)) > 1
+    assert all(batch.is_done and batch.succeeded() for batch in sent)
+    one.close(10)
+    assert [record.value for record in log_of(cluster) if record.key == subject.bytes] == values
+
+
+def test_what_was_not_acknowledged_when_its_producer_is_closed_is_given_up(cluster: Settings) -> None:
+    one = producer(cluster)
+    there = {"topic": cluster.topic(), "key": b"key", "headers": b"\x00", "timestamp_ms": 1}
+    filling = one.send(**there, value=b"never sent", partition=1)
+    with pytest.raises(UnknownTopicOrPartitionError):
+        one.send(**there, value=b"nowhere", partition=cluster.partitions)
+    with pytest.raises(MessageSizeTooLargeError):
+        one.send(**there, value=bytes(MAX_RECORD), partition=2)
+    one.close(10)
+    assert not filling.is_done
+    assert not one._sender.is_alive()

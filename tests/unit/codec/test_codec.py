@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+from datetime import timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
+from kafka.record.memory_records import MemoryRecords
 
 from epicrisis.codec import (
     MAX_BATCH,
@@ -21,13 +23,14 @@ from epicrisis.codec import (
     Dictionaries,
     Sealed,
     headers,
-    headers_of,
+    written_headers,
 )
 from epicrisis.codec.dictionaries import MAX_BODY
 from epicrisis.codec.layout import VERBATIM
 from epicrisis.codec.sealing import OVERHEAD, body_context, seal
 from epicrisis.errors import Poison, Refused, SealBroken, UnknownSchema
 from epicrisis.event import event_type, event_version, replace
+from epicrisis.producing import Records
 from schemas.chart import ResourceRecorded
 from schemas.common import Coding
 from schemas.referral import ReferralAccepted
@@ -238,7 +241,7 @@ def test_whatever_the_codec_writes_can_be_sent() -> None:
     assert MAX_BODY - 4096 < len(value) <= MAX_VALUE
     with pytest.raises(Refused, match="send it in parts"):
         CODEC.encode(meta_of(body, stream="x" * (MAX_VALUE - MAX_BODY + 4096)), body, KEY)
-    around = headers_of(meta_of(body).id, meta_of(body).type, "chart", NOW)
+    around = headers(meta_of(body))
     largest = DefaultRecordBatchBuilder.estimate_size_in_bytes(SUBJECT.bytes, bytes(MAX_VALUE), around)
     assert largest < MAX_RECORD < MAX_BATCH
 
@@ -268,11 +271,13 @@ def test_headers_are_cloudevents_and_hold_nothing_else() -> None:
 
 
 def test_the_headers_of_a_journal_row_are_those_of_its_event() -> None:
-    from datetime import timedelta, timezone
-
     meta = meta_of(RECORDED)
-    elsewhere = NOW.astimezone(timezone(timedelta(hours=9)))
-    assert headers_of(meta.id, meta.type, meta.source, elsewhere) == headers(meta)
+    around = written_headers(meta.id, meta.type, meta.source, NOW.astimezone(timezone(timedelta(hours=9))))
+    batch = Records(0, 1024)
+    batch.append(0, b"key", b"value", around)
+    batch.close()
+    (read,) = MemoryRecords(batch.buffer()).next_batch()
+    assert read.headers == headers(meta)
 
 
 def _frame(body: object) -> bytes:
