@@ -55,6 +55,9 @@ class Envelopes:
         # threads may share it)
         self._recorded: tuple[datetime | None, bytes] = None, b""
         self._whence: tuple[tuple[UUID | None, ...], bytes] = (None, None, None), _NONE * 3
+        # and what the last value read said, by its bytes
+        self._whose_read: tuple[bytes, tuple[Head, UUID] | None] = b"", None
+        self._whence_read: tuple[bytes, tuple[datetime, list[UUID | None]] | None] = b"", None
 
     def write(self, meta: Meta, id: bytes, subject: bytes, key: bytes, body: bytes) -> bytes:
         """The record value. ``id``, ``subject`` and ``key`` are the UUIDs' bytes; ``meta.key`` is not looked at."""
@@ -107,26 +110,21 @@ class Envelopes:
             raise Poison(f"the envelope {text}: compare the record with the journal", "bad_envelope") from None
 
     def _read(self, value: bytes) -> tuple[Meta, bytes]:
-        at = _head_end(value)
-        head = self._heads_read.get(value[21:at])
-        if head is None:
-            head, at = self._read_head(value)
-        subject = self._uuid(value, at)
-        seq, at = _read_long(value, at + 16)
+        said, whose = self._whose_read
+        if whose is not None and value.startswith(said, 21):
+            at = 21 + len(said)
+        else:
+            whose, at = self._read_whose(value)
+        head, subject = whose
+        seq, at = _read_long(value, at)
         stream, at = _read_text(value, at)
         effective, at = self._read_time(value, at)
-        recorded, at = self._read_time(value, at)
-        ids: list[UUID | None] = []
-        for _ in range(4):
-            flag = value[at]
-            if flag == 0:
-                ids.append(None)
-                at += 1
-            elif flag == 2:
-                ids.append(self._uuid(value, at + 1))
-                at += 17
-            else:
-                raise Poison("the envelope names no such union arm: compare it with the journal", "bad_envelope")
+        said, whence = self._whence_read
+        if whence is not None and value.startswith(said, at):
+            at += len(said)
+        else:
+            whence, at = self._read_whence(value, at)
+        recorded, ids = whence
         length, at = _read_long(value, at)
         if length != len(value) - at:
             where = "ends too early" if length > len(value) - at else "is not all of the value"
@@ -149,6 +147,33 @@ class Envelopes:
             key=ids[3],
         )
         return meta, value[at:]
+
+    def _read_whose(self, value: bytes) -> tuple[tuple[Head, UUID], int]:
+        at = _head_end(value)
+        head = self._heads_read.get(value[21:at])
+        if head is None:
+            head, at = self._read_head(value)
+        whose = head, self._uuid(value, at)
+        if at < 512:
+            self._whose_read = value[21 : at + 16], whose
+        return whose, at + 16
+
+    def _read_whence(self, value: bytes, begin: int) -> tuple[tuple[datetime, list[UUID | None]], int]:
+        recorded, at = self._read_time(value, begin)
+        ids: list[UUID | None] = []
+        for _ in range(4):
+            flag = value[at]
+            if flag == 0:
+                ids.append(None)
+                at += 1
+            elif flag == 2:
+                ids.append(self._uuid(value, at + 1))
+                at += 17
+            else:
+                raise Poison("the envelope names no such union arm: compare it with the journal", "bad_envelope")
+        whence = recorded, ids
+        self._whence_read = value[begin:at], whence
+        return whence, at
 
     def _read_head(self, value: bytes) -> tuple[Head, int]:
         type, at = _read_text(value, 21)
@@ -228,7 +253,8 @@ def _read_long(value: bytes, at: int) -> tuple[int, int]:
 
 
 def _read_text(value: bytes, at: int) -> tuple[str, int]:
-    length, at = _read_long(value, at)
+    byte = value[at]
+    length, at = (byte >> 1, at + 1) if not byte & 0x81 else _read_long(value, at)
     end = at + length
     if length < 0 or end > len(value):
         raise IndexError

@@ -22,6 +22,7 @@ from epicrisis.projecting.batch import UNWRITABLE
 from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.parking import too_many
+from epicrisis.projecting.positions import positions_of
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.projecting.store import Parked
 from epicrisis.projecting.tables import Extended, TableStore
@@ -229,20 +230,6 @@ class Filler:
         """Give the connections back."""
         self._reader.close()
         self._writer.close()
-
-
-def positions_of(items: Sequence[Delivered]) -> list[tuple[UUID, dict[str, int]]]:
-    """The last ``seq`` by service of each subject, whose events come one after the other."""
-    found: list[tuple[UUID, dict[str, int]]] = []
-    subject: UUID | None = None
-    seqs: dict[str, int] = {}
-    for item in items:
-        meta = item.meta
-        if meta.subject is not subject and meta.subject != subject:  # mostly the same object
-            subject, seqs = meta.subject, {}
-            found.append((subject, seqs))
-        seqs[meta.source] = meta.seq
-    return found
 
 
 def _parked(failure: Failure) -> Parked:

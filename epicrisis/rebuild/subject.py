@@ -26,9 +26,10 @@ from epicrisis.projecting.delivery import Delivered
 from epicrisis.projecting.digest import Digest, digest
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.generations import LIVE, generations
+from epicrisis.projecting.positions import positions_of
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.projection import Count, Key, Place, Projection
-from epicrisis.rebuild.fill import FROM_THE_LEDGER, positions_of
+from epicrisis.rebuild.fill import FROM_THE_LEDGER
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
 from epicrisis.worker import Decoder

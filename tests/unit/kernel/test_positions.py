@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,3 +105,15 @@ def test_consumers_have_positions_of_their_own() -> None:
     item = delivered(SUBJECTS[0], "chart", 1)
     assert positions.admit("ahead", [item]) == ([], [])
     assert positions.admit("behind", [item]) == ([item], [])
+
+
+@pytest.mark.parametrize(
+    "order", [("ahead", "behind", "parked"), ("behind", "parked", "ahead"), ("parked", "ahead", "behind")]
+)
+def test_of_one_batch_each_consumer_gets_what_it_lacks(order: tuple[str, ...]) -> None:
+    subject = SUBJECTS[0]
+    positions = Positions({("ahead", subject): {"chart": 1}}, {("parked", subject)})
+    batch = [delivered(subject, "chart", n) for n in (1, 2)]
+    found = {name: positions.admit(name, batch) for name in order}
+    assert [[item.meta.seq for item in found[name][0]] for name in ("ahead", "behind", "parked")] == [[2], [1, 2], []]
+    assert [len(found[name][1]) for name in ("ahead", "behind", "parked")] == [0, 0, 2]
