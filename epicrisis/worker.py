@@ -225,10 +225,8 @@ class Worker:
                 ]
                 batch = self._read(records) if records else None
                 self._settle()
-                if batch:
-                    self._applying = self._applier.submit(self._apply, batch)
-                self._heal()
-                self._look(consumer)
+                if not self._look(consumer) and (batch or self._clock() >= self._heal_at):
+                    self._applying = self._applier.submit(self._turn, batch)
             self._settle()
         finally:
             self._finish()
@@ -252,18 +250,22 @@ class Worker:
             consumer.seek(TopicPartition(self._topic, number), taken.next_offset(number))
         log.info("partitions taken", topic=self._topic, count=len(numbers))
 
-    def _look(self, consumer: Any) -> None:
-        """Now and then: where there are other generations to follow than before, take the partitions anew, for all."""
+    def _look(self, consumer: Any) -> bool:
+        """Now and then: where there are other generations to follow than before, take the partitions anew, for all.
+
+        Then it returns True, and what was read before is read again.
+        """
         if self._following is None or self._clock() < self._look_at:
-            return
+            return False
         self._look_at = self._clock() + LOOK_SECONDS
-        self._settle()
         with self._store.transaction() as at:
             now = [c.name for c in self._following(at)]
-        if now != self._names:
-            partitions = sorted({partition for _, partition in self._held.at})
-            self._held = Held({})
-            self.assigned(consumer, partitions)
+        if now == self._names:
+            return False
+        partitions = sorted({partition for _, partition in self._held.at})
+        self._held = Held({})
+        self.assigned(consumer, partitions)
+        return True
 
     def revoked(self, partitions: Iterable[int]) -> None:
         """The group took partitions away: the batch that is being applied is the last of them."""
@@ -295,6 +297,13 @@ class Worker:
         self._decoder.bodies(batch.items)
         return batch
 
+    def _turn(self, batch: Batch | None) -> None:
+        """What is done while the next batch is read."""
+        if batch:
+            self._apply(batch)
+        if self._clock() >= self._heal_at:
+            self._heal()
+
     def _apply(self, batch: Batch) -> None:
         items, aside, upto = batch
         try:
@@ -325,9 +334,6 @@ class Worker:
 
     def _heal(self) -> None:
         """Subjects that wait for a missing event: fetch it from the journal, apply the queue."""
-        if self._clock() < self._heal_at:
-            return
-        self._settle()
         self._heal_at = self._clock() + HEAL_SECONDS
         partitions = sorted({partition for _, partition in self._held.at})
         with self._store.transaction() as at:

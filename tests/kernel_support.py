@@ -308,7 +308,6 @@ class Desk:
 
     def heal(self) -> None:
         """What the worker does now and then: fetch what is missing."""
-        self.worker._heal_at = 0.0
         self.worker._heal()
 
     def close(self) -> None:

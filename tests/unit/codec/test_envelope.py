@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,8 @@ from epicrisis.codec import Catalogue
 from epicrisis.codec.catalogue import Release
 from epicrisis.codec.envelope import MAX_VALUE, Envelopes
 from epicrisis.errors import CatalogueError, Poison
-from epicrisis.event import Meta, replace
+from epicrisis.event import Meta
+from epicrisis.event import replace as changed
 from schemas.referral import ReferralAccepted
 from tests.unit.codec.events import SUBJECT, meta_of, metas
 
@@ -74,9 +76,9 @@ def test_every_value_has_one_form_and_no_other(meta: Meta, body: bytes, data: st
 @given(st.lists(metas, min_size=1, max_size=3), st.data())
 def test_what_was_read_before_changes_nothing(some: list[Meta], data: st.DataObject) -> None:
     for meta in some:
-        meta = replace(meta, key=meta.key or meta.id)
+        meta = changed(meta, key=meta.key or meta.id)
         same = data.draw(st.sets(st.sampled_from(["type", "clinic", "subject", "recorded", "message", "key"])))
-        for one in (meta, replace(meta, **{name: getattr(some[0], name) for name in same if getattr(some[0], name)})):
+        for one in (meta, changed(meta, **{name: getattr(some[0], name) for name in same if getattr(some[0], name)})):
             assert ENVELOPES.read(written(one, b"body")) == (one, b"body")
 
 
