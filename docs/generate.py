@@ -15,24 +15,20 @@ import sys
 import types
 import typing
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Generated: `python docs/generate.py`. -->\n"
-WIDTH = "100"
+WIDTH = 80
 
 
 def main() -> None:
     """Write every page."""
-    for name, text in pages().items():
-        (DOCS / "reference" / name).write_text(text, encoding="utf-8")
+    for name, write in PAGES.items():
+        (DOCS / "reference" / name).write_text(write(), encoding="utf-8")
         sys.stdout.write(f"docs/reference/{name}\n")
-
-
-def pages() -> dict[str, str]:
-    """The generated pages by file name."""
-    return {"commands.md": commands(), "events.md": events(), "read-models.md": read_models()}
 
 
 # Commands
@@ -67,16 +63,15 @@ def command_names() -> list[tuple[str, ...]]:
 
 def help_of(words: tuple[str, ...]) -> str:
     """What a command says when it is asked for help."""
-    from typer.testing import CliRunner
-
-    _application()
-    from epicrisis.cli.app import app
-
-    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": WIDTH}, prog_name="epicrisis")
-    assert result.exit_code == 0, result.output
-    return "\n".join(line.rstrip() for line in result.output.strip().splitlines())
+    command = _application()
+    context = command.make_context("epicrisis", [], resilient_parsing=True, terminal_width=WIDTH)
+    for word in words:
+        command = command.commands[word]
+        context = command.make_context(word, [], parent=context, resilient_parsing=True)
+    return "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
 
 
+@cache
 def _application() -> Any:
     import typer
 
@@ -198,6 +193,9 @@ def _select_list(sql: str) -> Iterator[str]:
         else:
             item += word
     yield item.strip()
+
+
+PAGES = {"commands.md": commands, "events.md": events, "read-models.md": read_models}
 
 
 if __name__ == "__main__":
