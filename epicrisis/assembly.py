@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
@@ -40,7 +40,9 @@ from epicrisis.quarantine import Quarantine
 from epicrisis.quarantine.store import PostgresStore as QuarantineStore
 from epicrisis.replay import ALL, Fact, When, facts
 from epicrisis.settings import Settings
-from epicrisis.worker import Decoder, Worker, journal_reader
+
+if TYPE_CHECKING:  # it needs kafka-python, which takes an eighth of a second to import
+    from epicrisis.worker import Decoder, Worker
 
 LEDGER = "ledger"
 
@@ -161,6 +163,8 @@ def followed(cur: psycopg.Cursor[Any], names: Sequence[str] = ()) -> list[Consum
 
 def worker(settings: Settings, names: Sequence[str] = ()) -> Worker:
     """A worker for the ledger and all projections, or those named, in the group of all workers for the same ones."""
+    from epicrisis.worker import Worker
+
     database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
     return Worker(
         settings,
@@ -176,12 +180,16 @@ def worker(settings: Settings, names: Sequence[str] = ()) -> Worker:
 
 def decoder(settings: Settings, names: Sequence[str] = ()) -> Decoder:
     """What unseals for these projections, by default for all."""
+    from epicrisis.worker import Decoder
+
     wanted = [name for name in names or projections() if name != LEDGER]
     return Decoder(codec(), key_store(settings, "worker"), [ProjectionFollower(projection(name)) for name in wanted])
 
 
 def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:
     """Fetches from the journals what a consumer has missed."""
+    from epicrisis.worker import journal_reader
+
     return journal_reader(settings, services())
 
 

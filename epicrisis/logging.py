@@ -11,11 +11,12 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping
-from typing import Any, cast
-
-import structlog
+from typing import TYPE_CHECKING, Any, cast
 
 from epicrisis.errors import EpicrisisError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 # Names, places, numbers and codes; nothing a patient could be recognised or judged by. `subject` is our own UUID.
 FIELDS = frozenset(
@@ -42,6 +43,7 @@ class FieldNotAllowed(AssertionError):
 
 def configure(role: str, *, strict: bool = False, level: int = logging.INFO) -> None:
     """Set up logging for a process. `strict` raises on a field that is not allowed, for tests."""
+    import structlog
 
     def about_this_process(_: Any, __: str, event: Event) -> Event:
         name = event.pop("log", None)  # structlog's get_logger keeps the word `logger` for itself
@@ -68,18 +70,39 @@ def configure(role: str, *, strict: bool = False, level: int = logging.INFO) -> 
         logger_factory=lambda *_: Stderr(),
         cache_logger_on_first_use=not strict,
     )
+    _hear_libraries()
+    logging.captureWarnings(not strict)
+
+
+def _hear_libraries() -> None:
     logging.basicConfig(handlers=[Bridge()], level=logging.WARNING, force=True)
     # It warns of SCRAM without TLS at every login; SCRAM never sends the password, and TLS is a setting.
     logging.getLogger("kafka.net.sasl").setLevel(logging.ERROR)
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # it warns of every 0.1 s on a busy machine
-    logging.captureWarnings(not strict)
 
 
-def get(name: str) -> structlog.typing.FilteringBoundLogger:
+def get(name: str) -> FilteringBoundLogger:
     """The logger called `name`. A process that has not called `configure` gets the safe set-up all the same."""
-    if not structlog.is_configured():
-        configure("")
-    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger(log=name))
+    if not any(isinstance(handler, Bridge) for handler in logging.getLogger().handlers):
+        _hear_libraries()
+        logging.captureWarnings(True)
+    return cast("FilteringBoundLogger", Logger(name))
+
+
+class Logger:
+    """structlog's, imported for the first thing that is said: it takes a quarter of a second, and most commands say
+    nothing.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        import structlog
+
+        if not structlog.is_configured():
+            configure("")
+        return getattr(structlog.get_logger(log=self._name), method)
 
 
 def error_by_name(_: Any, __: str, event: Event) -> Event:

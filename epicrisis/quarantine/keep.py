@@ -14,7 +14,7 @@ import zstandard
 from uuid_utils import UUID as FastUUID
 from uuid_utils import uuid5
 
-from epicrisis import logging, metrics
+from epicrisis import logging
 from epicrisis.codec import DataKey, KeyStore
 from epicrisis.codec.sealing import seal, unseal
 from epicrisis.errors import KeyLost, NotKept, Refused
@@ -99,6 +99,8 @@ class Quarantine:
         NotKept
             Too much of this operator's waits already, or this message was erased.
         """
+        from epicrisis import metrics  # which only the doors need
+
         same = _same(operator, clinic, door, f"name|{name}" if name is not None else f"bytes|{sha256(raw).hexdigest()}")
         content = Original(raw=raw, name=name, problems=list(problems))
         while True:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import psycopg
 import pytest
 
 from epicrisis.cli.app import unexpected
+
+
+def test_a_command_that_looks_does_not_wait_for_what_only_roles_need() -> None:
+    script = "import sys, epicrisis.assembly; print({'kafka', 'structlog', 'prometheus_client'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "set()"
 
 
 @pytest.mark.parametrize(
