@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from epicrisis.assembly import collecting_seldom
 from epicrisis.errors import Malformed, Refused
 from epicrisis.fhir.gate import Checked, Gate
 from epicrisis.fhir.limits import Limits
@@ -81,9 +82,10 @@ def import_files(
     ``from_source``: a Bundle's ``meta.source`` may name the clinic that sends it.
     """
     report = Report()
-    refused = [*_take(_read(paths, limits, on_file), intake, report, operator, clinic, from_source)]
-    while any(one.document is not None and one.taken < report.messages for one in refused):
-        refused = [*_take(refused, intake, report, operator, clinic, from_source)]
+    with collecting_seldom():
+        refused = [*_take(_read(paths, limits, on_file), intake, report, operator, clinic, from_source)]
+        while any(one.document is not None and one.taken < report.messages for one in refused):
+            refused = [*_take(refused, intake, report, operator, clinic, from_source)]
     report.refused = [(one.place, one.why) for one in refused]
     return report
 
