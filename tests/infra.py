@@ -26,6 +26,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 KINDS = ("embedded", "testcontainers", "external")
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18"
+ZONE = "Asia/Kolkata"
+"""A server's time zone, where a test may choose: nothing may depend on it."""
 
 
 def kind() -> str:
@@ -139,7 +141,7 @@ def containers(scratch: Path) -> Iterator[dict[str, Any]]:
         postgres.with_env(
             "POSTGRES_INITDB_ARGS", "--auth-host=scram-sha-256 --locale-provider=builtin --locale=C.UTF-8"
         )
-        postgres.with_command("postgres -c max_connections=200")
+        postgres.with_command(f"postgres -c max_connections=200 -c timezone={ZONE}")
         stack.enter_context(postgres)
         host, port = postgres.get_container_host_ip(), int(postgres.get_exposed_port(5432))
 

@@ -94,19 +94,27 @@ def _roles(admin: psycopg.Connection[Any], settings: Settings) -> None:
                 sql.Literal(settings.secret(f"role.{name}", create=True)),
             )
         )
-        # A process that is frozen within a transaction must not keep its locks from whoever takes its work over.
-        admin.execute(
-            sql.SQL("ALTER ROLE {} SET idle_in_transaction_session_timeout = {}").format(
-                sql.Identifier(role), sql.Literal(FROZEN)
-            )
-        )
-        if name == "door":
+        for setting, value in _settings_of(name).items():
             admin.execute(
-                sql.SQL("ALTER ROLE {} SET statement_timeout = {}").format(sql.Identifier(role), sql.Literal(ASKED))
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(
+                    sql.Identifier(role), sql.Identifier(setting), sql.Literal(value)
+                )
             )
-        if name not in grants.SURVEYORS:
-            for way in WHOLE_TABLE:
-                admin.execute(sql.SQL("ALTER ROLE {} SET {} = off").format(sql.Identifier(role), sql.Identifier(way)))
+
+
+def _settings_of(role: str) -> dict[str, str]:
+    """What holds in a role's sessions, whatever the server's own settings are."""
+    found = {
+        # Moments are read in the session's zone: a clinic's server has its country's, the official image `Etc/UTC`.
+        "timezone": "UTC",
+        # A process that is frozen within a transaction must not keep its locks from whoever takes its work over.
+        "idle_in_transaction_session_timeout": FROZEN,
+    }
+    if role == "door":
+        found["statement_timeout"] = ASKED
+    if role not in grants.SURVEYORS:
+        found |= dict.fromkeys(WHOLE_TABLE, "off")
+    return found
 
 
 def _apply(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
+from psycopg import sql
 
 from epicrisis import parked
 from epicrisis.database import Database
@@ -21,8 +23,10 @@ from epicrisis.found import projections, services
 from epicrisis.local.kafka import answers
 from epicrisis.projection import Scope
 from epicrisis.provision.grants import LOGINS
+from epicrisis.provision.postgres import databases, logins_of
 from epicrisis.readmodel import read
 from epicrisis.settings import Settings
+from tests.infra import ZONE
 from tests.kernel_support import Pipeline, bundle, condition, observation, own_namespace, patient
 
 pytestmark = pytest.mark.servers
@@ -70,6 +74,16 @@ def rights(cluster: Settings, database: str) -> dict[tuple[str, str], set[str]]:
         for role, table, right in connection.execute(query, (list(roles), tables(cluster, database))):
             found.setdefault((roles[role], table), set()).add(right)
     return found
+
+
+def test_every_role_sees_moments_in_utc_whatever_the_servers_zone_is(cluster: Settings) -> None:
+    for database in databases():
+        name = cluster.database(database)
+        with psycopg.connect(cluster.admin_dsn(name), autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {} SET timezone = {}").format(sql.Identifier(name), ZONE))
+        for role in logins_of(database):
+            with psycopg.connect(cluster.dsn_for(database, role)) as connection:
+                assert connection.execute("SELECT now()").fetchone()[0].tzinfo is UTC, (database, role)
 
 
 @pytest.mark.parametrize("service", sorted(services()))
