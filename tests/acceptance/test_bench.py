@@ -25,7 +25,12 @@ ROWS = {
     "projection": {"live, one process", "rebuild, 2 processes"},
     "rebuild": {"rebuild, 2,000 events", "memory of a process, 2,000 events"},
     "store": {
-        *(f"append, {n} per command, {how}" for n in (1, 10, 100) for how in ("sealed", "plain Avro")),
+        *(
+            f"append, {n} per command{writers}, {how}"
+            for n in (1, 10, 100)
+            for writers in ("", " by 8 writers at once")
+            for how in ("sealed", "plain Avro")
+        ),
         *(f"one history of 20 events, {how}" for how in ("sealed", "plain Avro")),
         *(f"replay of everything, {how}" for how in ("sealed", "plain Avro")),
     },
@@ -61,7 +66,7 @@ ROWS = {
         ),
         "one Patient, 8 requests at once",
     },
-    "mllp": {"ADT acknowledged", "processor time per ADT", "memory under a flood"},
+    "mllp": {"ADT acknowledged", "processor time per ADT", "memory under a flood", "memory under a flood, its growth"},
     "client": {"produce", "consume"},
     "proof": {
         "chain and tree, one core",

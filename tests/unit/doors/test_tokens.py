@@ -18,7 +18,7 @@ from epicrisis.doors.fhir_http.assembled import base_of
 from epicrisis.doors.fhir_http.assertions import MemoryAssertions
 from epicrisis.doors.fhir_http.caller import Caller, scopes
 from epicrisis.doors.fhir_http.client import assertion, form
-from epicrisis.doors.fhir_http.tokens import ENDPOINT, Registered, Tokens, registered
+from epicrisis.doors.fhir_http.tokens import ENDPOINT, REVOKE, Registered, Tokens, registered
 from epicrisis.errors import SettingsError
 from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
@@ -88,6 +88,18 @@ def test_a_signed_assertion_gets_a_token_for_what_is_asked_and_allowed(house: Ho
     assert given["expires_in"] == 300
     assert given["scope"] == "system/Observation.rs system/Patient.c"
     assert house.me(given["access_token"]).json() == ["his", "charite", "charite/gyn", given["scope"]]
+
+
+def test_a_token_without_a_broken_glass_cannot_be_revoked_and_that_is_said(house: House) -> None:
+    token = house.ask(sign()).json()["access_token"]
+
+    def revoked(token: str) -> Any:
+        return house.client.post(f"/fhir{REVOKE}", data={**form(sign(), ""), "token": token})
+
+    refused = revoked(token)
+    assert (refused.status_code, refused.json()["error"]) == (400, "unsupported_token_type")
+    assert house.me(token).status_code == 200
+    assert (revoked("none").status_code, revoked("none").json()) == (200, {}), "what is no token need not be revoked"
 
 
 def test_the_configuration_names_the_token_endpoint(house: House) -> None:
