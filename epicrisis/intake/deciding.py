@@ -9,7 +9,7 @@ from uuid import UUID
 
 from epicrisis.codec import Codec, DataKey, KeyStore
 from epicrisis.decider import Inbound, Service, To, fold, operator_of
-from epicrisis.errors import Foreign, Malformed, Refused, VersionMismatch
+from epicrisis.errors import Conflict, Foreign, Malformed, Refused, VersionMismatch
 from epicrisis.event import Meta, event_type, event_version, makes_version
 from epicrisis.fhir.codes import Reading
 from epicrisis.intake.identity import event_ids
@@ -103,6 +103,8 @@ def decide_all(
     for item in items:
         if item.by_cluster_id and Versions.of(item, plan).owner not in ("", message.operator):
             raise Foreign(f"{resolver.where(item.index)}: this {item.resource_type} is another operator's")
+        if item.if_none_exist and item.found_by == "new" and Versions.of(item, plan).owner:
+            raise Conflict(f"{resolver.where(item.index)}: somebody else has made this {item.resource_type} meanwhile")
         if item.if_match is not None and (at := Versions.of(item, plan).before) != item.if_match:
             raise VersionMismatch(
                 f"{resolver.where(item.index)}: this {item.resource_type} is at version {at}, not at {item.if_match}: "
@@ -128,8 +130,10 @@ def _read(
         subject, index = item.subject, item.index
         assert subject is not None
         if item.if_none_exist and item.found_by != "new":
-            keeper = next(s for s in services if item.resource_type in s.identifies)
-            addressed[keeper.name].append(_Addressed(subject, item.reference, None, index))
+            kind = item.resource_type
+            indexing = [s for s in services if kind in s.identifies]
+            for service in indexing or [s for s in services if kind in s.reads or s is fallback]:
+                addressed[service.name].append(_Addressed(subject, item.reference, None, index))
             continue
         inbound = Inbound(
             resource_type=item.resource_type,

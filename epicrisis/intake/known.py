@@ -16,13 +16,17 @@ class Known:
     """Answers by name.
 
     ``identifying`` maps resource types to who indexes their identifiers, ``keeping`` to the journals that may keep
-    them; ``identity`` knows who may write about whom. What was not asked for by `ask` is asked for one by one.
+    them; ``identity`` knows who may write about whom, and indexes what conditions name resources of other types by.
+    What was not asked for by `ask` is asked for one by one.
     """
 
-    def __init__(self, identifying: Finder, keeping: Callable[[str], Sequence[Journal]], identity: Journal) -> None:
+    def __init__(
+        self, identifying: Finder, keeping: Callable[[str], Sequence[Journal]], identity: tuple[Service, Journal]
+    ) -> None:
         self._identifying = identifying
         self._keeping = keeping
-        self._identity = identity
+        self._registry = identity
+        self._identity = identity[1]
         self._ids: dict[bytes, UUID | None] = {}
         self._operators: dict[UUID, set[str]] = {}
         self._streams: dict[str, UUID | None] = {}
@@ -39,7 +43,7 @@ class Known:
         by_journal: dict[Journal, set[bytes]] = {}
         for kind, digest in digests:
             if digest not in self._ids:
-                by_journal.setdefault(self._identifying[kind][1], set()).add(digest)
+                by_journal.setdefault(self.indexing(kind)[1], set()).add(digest)
         subjects = [subject for subject in subjects if subject not in self._operators]
         if subjects:
             by_journal.setdefault(self._identity, set())
@@ -68,6 +72,10 @@ class Known:
                 for stream, subject in journal.known(wanted).items():
                     self._streams[stream] = subject
                     del waiting[stream]
+
+    def indexing(self, kind: str) -> tuple[Service, Journal]:
+        """Who indexes identifiers of this type."""
+        return self._identifying.get(kind, self._registry)
 
     def identified(self, kind: str, digest: bytes) -> UUID | None:
         """Whose identifier this is."""

@@ -74,7 +74,7 @@ class Intake:
         self._identifying = {
             kind: (service, journals[service.name]) for service in self._services for kind in service.identifies
         }
-        self._identity = next(journals[s.name] for s in self._services if s.share is not None)
+        self._identity = next((s, journals[s.name]) for s in self._services if s.share is not None)
 
     def check(self, raw: bytes, operator: str = "") -> Checked:
         """The gate alone, with the operator's own checks if it is named, for whoever runs it ahead of `receive`."""
@@ -249,9 +249,10 @@ class Intake:
         claims = resolver.claims(items)
         events: dict[str, int] = {}
         for service in self._services:
-            decided = plan.get(service.name)
-            if decided is not None:
-                events[service.name] = self._append(service, plan, claims.get(service.name, []), decide)
+            mine = claims.get(service.name, [])
+            if service.name in plan or mine:
+                plan.setdefault(service.name, Decided())
+                events[service.name] = self._append(service, plan, mine, decide)
         happened = {name: n for name, n in events.items() if n}
         receipt = Receipt(
             message.id,
@@ -318,7 +319,7 @@ class Intake:
         """Append one service's part. Somebody else was first: read again, decide again, a bounded number of times."""
         for attempt in range(TRIES):
             decided = plan[service.name]
-            if not decided.appends and not decided.members:
+            if decided.already or not (decided.appends or decided.members or claims):
                 return decided.already
             try:
                 done = self._journals[service.name].append(decided.appends, claims, decided.members)

@@ -60,6 +60,8 @@ class Item(msgspec.Struct, gc=False):
     """System and value of the identifier that it names its resource by."""
     if_match: int | None = None
     """The version that it changes; None: whichever."""
+    kept_for: UUID | None = None
+    """The subject of the resource that its condition has found."""
 
 
 class Resolver:
@@ -105,18 +107,23 @@ class Resolver:
         for item in items:
             self._at = item.index
             item.subject = self._subject(item)
-            if item.by_cluster_id and item.subject != self._journals.stream(item.resource_type, item.reference):
+            if item.by_cluster_id:
+                item.kept_for = self._journals.stream(item.resource_type, item.reference)
+            if item.if_none_exist:
+                item.subject = item.kept_for or item.subject
+            elif (item.by_cluster_id or item.kept_for) and item.subject != item.kept_for:
                 raise Refused(f"{self._place}: this {item.resource_type} belongs to another patient: send a new one")
         self._check_membership(items)
         return items
 
     def claims(self, items: list[Item]) -> dict[str, list[Claim]]:
-        """Per service the identifiers that these resources bring."""
+        """Per service the identifiers that these resources bring, and that are not known yet."""
         found: dict[str, list[Claim]] = {}
         for item in items:
-            if item.digests and item.method != "DELETE":
-                service = self._identifying[item.resource_type][0].name
-                found.setdefault(service, []).extend(Claim(d, UUID(item.resource_id)) for d in item.digests)
+            for digest in item.digests if item.method != "DELETE" else ():
+                if self._journals.identified(item.resource_type, digest) is None:
+                    service = self._journals.indexing(item.resource_type)[0].name
+                    found.setdefault(service, []).append(Claim(digest, UUID(item.resource_id)))
         return found
 
     # Names
@@ -162,10 +169,9 @@ class Resolver:
 
     def _criterion(self, kind: str, query: str, name: str) -> tuple[str, str]:
         pair = _identifier(query)
-        if kind not in self._identifying or pair is None:
-            kinds = ", ".join(sorted(self._identifying))
+        if pair is None:
             raise Malformed(
-                f"a condition must be identifier=system|value, of {kinds}; others are put under an id of your own",
+                f"a condition on a {kind} must be identifier=system|value; without one, put it under an id of your own",
                 f"{self._place}.request.{name}",
             )
         return pair
@@ -180,7 +186,10 @@ class Resolver:
                 if item.criterion is not None:
                     named.append(self._digests.identifier(self._operator, item.resource_type, *item.criterion))
                 item.digests = tuple(dict.fromkeys((*own, *named)))
-                by_service.setdefault(self._identifying[item.resource_type][0].name, []).append(item)
+            elif item.criterion is not None:
+                item.digests = (self._digests.identifier(self._operator, item.resource_type, *item.criterion),)
+            if item.digests:
+                by_service.setdefault(self._journals.indexing(item.resource_type)[0].name, []).append(item)
         self._ask(items, by_service, values)
         for item in items:
             if item.by_cluster_id and item.own_id:
@@ -192,7 +201,10 @@ class Resolver:
             digests = {(item.resource_type, digest) for item in some for digest in item.digests}
             known = {d: str(found) for kind, d in digests if (found := self._journals.identified(kind, d))}
             for item in some:
-                self._identify_one(item, known)
+                if item.resource_type in self._identifying:
+                    self._identify_one(item, known)
+                else:
+                    self._identify_by_condition(item, known)
         self._tell_patients_apart(items)
 
     def _ask(self, items: list[Item], by_service: Mapping[str, list[Item]], values: set[bytes]) -> None:
@@ -244,6 +256,19 @@ class Resolver:
                     f"{self._place}: an identifier of this {item.resource_type} belongs to another one: correct it, "
                     "or have the records merged first"
                 )
+
+    def _identify_by_condition(self, item: Item, known: dict[bytes, str]) -> None:
+        """A type whose identifiers nobody indexes: a condition finds what a condition has made.
+
+        The identifier is claimed before the resource is kept: who was killed in between finds its claim, and makes it.
+        """
+        (digest,) = item.digests
+        here = digest in known and self._journals.identified(item.resource_type, digest) is None
+        item.resource_id = known.setdefault(digest, item.resource_id)
+        kept = self._journals.stream(item.resource_type, f"{item.resource_type}/{item.resource_id}")
+        if here or kept is not None:
+            item.found_by = "identifier"
+            item.kept_for = kept
 
     def _tell_patients_apart(self, items: list[Item]) -> None:
         """Two Patients of one message are two people, unless the sender gives them one id (or creates one if none)."""

@@ -272,8 +272,35 @@ def test_a_conditional_create_finds_what_is_there(house: House) -> None:
     for condition_ in ("name=Meier", "identifier=77"):
         with pytest.raises(Malformed, match="ifNoneExist"):
             create(nameless, condition_)
-    with pytest.raises(Malformed, match="ifNoneExist"):
-        create(observation(to=f"Patient/{first.entries[0].id}"), "identifier=urn:numbers|77")
+
+
+NEW_OBSERVATION = {name: value for name, value in observation().items() if name != "id"}
+
+
+def test_a_condition_finds_a_resource_of_any_type_that_a_condition_has_made(house: House) -> None:
+    def send(resource: dict[str, Any], method: str = "POST", **more: str) -> Outcome:
+        url = resource["resourceType"] + more.pop("query", "")
+        return house.receive(one(resource, method=method, url=url, **more)).entries[0]
+
+    house.receive(bundle(patient(), patient("p2")))
+    sample = "identifier=urn:samples|7"
+    first = send(NEW_OBSERVATION, ifNoneExist=sample)
+    again = send(NEW_OBSERVATION | {"status": "amended"}, ifNoneExist=sample)
+    assert (first.did, first.version) == ("created", 1)
+    assert (again.did, again.version, again.id) == ("unchanged", 1, first.id)
+    other = send(NEW_OBSERVATION | {"subject": {"reference": "Patient/p2"}}, ifNoneExist=sample)
+    assert (other.did, other.id) == ("unchanged", first.id)
+    changed = send(NEW_OBSERVATION | {"status": "corrected"}, "PUT", query=f"?{sample}")
+    assert (changed.did, changed.version, changed.id) == ("updated", 2, first.id)
+    with pytest.raises(Refused, match="another patient"):
+        send(NEW_OBSERVATION | {"subject": {"reference": "Patient/p2"}}, "PUT", query=f"?{sample}")
+    put = send(condition() | {"id": "c1"}, "PUT", query="?identifier=urn:problems|1")
+    assert send(condition() | {"id": "c1"}, ifNoneExist="identifier=urn:problems|1").id == put.id
+    post = {"method": "POST", "url": "Observation", "ifNoneExist": sample + "8"}
+    twice = [{"resource": NEW_OBSERVATION, "request": post}]
+    made = house.receive(json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": twice * 2}).encode())
+    assert [entry.did for entry in made.entries] == ["created", "created"]
+    assert made.entries[0] == made.entries[1]
 
 
 # Killed in between
@@ -337,11 +364,18 @@ NEW_IDS = json.dumps(
         ],
     }
 ).encode()
+NEW_CONDITIONS = json.loads(NEW_IDS)
+for number, entry in enumerate(NEW_CONDITIONS["entry"]):
+    entry["request"]["ifNoneExist"] = f"identifier=urn:numbers|{number}"
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before-commit", "after-commit"])
 @pytest.mark.parametrize("at", [1, 2, 3])
-@pytest.mark.parametrize("raw", [TWO_VERSIONS, NEW_IDS], ids=["two-versions", "new-ids"])
+@pytest.mark.parametrize(
+    "raw",
+    [TWO_VERSIONS, NEW_IDS, json.dumps(NEW_CONDITIONS).encode()],
+    ids=["two-versions", "new-ids", "if-none-exist"],
+)
 @pytest.mark.parametrize("by", ["recovery", "repeat"])
 def test_a_message_whose_process_was_killed_is_finished_as_if_nothing_had_happened(
     house: House, raw: bytes, at: int, after: bool, by: str
@@ -361,6 +395,24 @@ def test_a_message_whose_process_was_killed_is_finished_as_if_nothing_had_happen
     assert dict(receipt.events) == dict(expected.events)
     assert [one[2:] for one in receipt.entries] == [one[2:] for one in expected.entries]
     assert house.inbox.unfinished(receipt.message) == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before-commit", "after-commit"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_identifier_that_was_claimed_before_the_process_was_killed_is_its_resources(
+    house: House, at: int, after: bool
+) -> None:
+    house.receive(bundle(patient()))
+    countdown = [at]
+    dying = {name: Dying(journal, countdown, after) for name, journal in house.journals.items()}
+    raw = one(NEW_OBSERVATION, method="POST", url="Observation", ifNoneExist="identifier=urn:samples|7")
+    with pytest.raises(Killed):
+        house.receive(raw, intake=house.intake(dying))
+    changed = NEW_OBSERVATION | {"status": "amended"}
+    found = house.receive(one(changed, method="POST", url="Observation", ifNoneExist="identifier=urn:samples|7"))
+    (first,) = house.receive(raw).entries
+    assert (first.did, first.version) == ("created", 1)
+    assert found.entries == (first._replace(did="unchanged"),)
 
 
 def test_a_message_about_a_patient_whose_process_was_killed_is_finished_by_the_next_one(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ class Truth:
         self.versions: dict[tuple[str, str], int] = {}
         self.by_message: dict[UUID, Counter[str]] = {}
         self.receipts: dict[UUID, Receipt] = {}
+        self.conditions: dict[str, str] = {}
 
     # At every commit
 
@@ -111,8 +113,10 @@ class Truth:
             must(gapless, f"{name}: {source} {seq} was applied after {last[source]}")
             last[source] = seq
 
-    def answered(self, receipt: Receipt) -> None:
-        """What is acknowledged is in the journals; the same message gets the same answer for ever."""
+    def answered(self, raw: bytes, receipt: Receipt) -> None:
+        """What is acknowledged is in the journals; the same message gets the same answer for ever, and what a condition
+        names is made once.
+        """
         id_ = receipt.message
         must(
             dict(self.by_message.get(id_, {})) == dict(receipt.events),
@@ -120,6 +124,12 @@ class Truth:
         )
         first = self.receipts.setdefault(id_, receipt)
         must(dict(first.events) == dict(receipt.events), f"message {id_}: first {first}, then {receipt}")
+        for entry, made in zip(json.loads(raw)["entry"], receipt.entries, strict=True):
+            if condition := entry["request"].get("ifNoneExist"):
+                first_id = self.conditions.setdefault(condition, made.id)
+                must(made.id == first_id, f"{condition}: {first_id} was made for it, then {made.id}")
+                version = self.versions.get(("notes", f"Observation/{made.id}"))
+                must(version == 1, f"{condition}: {made.id} has version {version}")
 
     # At rest
 

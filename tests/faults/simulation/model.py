@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -322,7 +323,16 @@ def message(chance: Random) -> bytes:
         if chance.random() < 0.4:
             state = chance.choice(("provisional", "confirmed"))
             resources.append(condition(f"c{who}", state, to=f"Patient/{who}"))
-    return bundle(*resources)
+        if chance.random() < 0.15:
+            sample = observation("", chance.randint(1, 9), to=f"Patient/{who}")
+            del sample["id"]
+            resources.append(sample | {"identifier": [{"system": "urn:samples", "value": who}]})
+    made = json.loads(bundle(*resources))
+    for entry in made["entry"]:
+        if "id" not in entry["resource"]:
+            (sample,) = entry["resource"]["identifier"]
+            entry["request"]["ifNoneExist"] = f"identifier={sample['system']}|{sample['value']}"
+    return json.dumps(made).encode()
 
 
 PATIENTS = ["p1", "p2", "p3", "p4"]

@@ -190,7 +190,7 @@ class World:
                     self.schedule.sleep(self.chance.choice((0.05, 1.0, 8.0)))
                 else:
                     self.schedule.say(f"receipt {dict(receipt.events)}")
-                    self.truth.answered(receipt)
+                    self.truth.answered(raw, receipt)
                     if self.chance.random() > 0.15:
                         return
 
