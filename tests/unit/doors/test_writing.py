@@ -114,6 +114,17 @@ def test_a_conditional_create_and_update_find_the_patient(house: House) -> None:
     assert other.status_code == 201
 
 
+def test_a_conditional_create_and_update_find_a_resource_of_any_type(house: House) -> None:
+    house.ask("PUT", "/Patient/p1", patient())
+    search = "identifier=urn:samples|7"
+    first = create(house, without_id(observation()), **{"If-None-Exist": search})
+    second = create(house, without_id(observation(value=2)), **{"If-None-Exist": search})
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.headers["location"] == first.headers["location"]
+    changed = house.ask("PUT", f"/Observation?{search}", without_id(observation(value=3)))
+    assert (changed.status_code, changed.headers["etag"], changed.json()["id"]) == (200, 'W/"2"', first.json()["id"])
+
+
 def test_a_deletion_is_entered_in_error_and_keeps_what_was(house: House) -> None:
     house.ask("PUT", "/Patient/p1", patient())
     house.ask("PUT", "/Observation/o1", observation())
