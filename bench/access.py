@@ -6,21 +6,17 @@ on this machine happens to both.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import cycle, islice
 
 import httpx
 
-from bench.bundles import bundles
-from bench.door import OPERATOR, SITE, door
-from bench.reading import _coded, _ids, _took
+from bench import records
+from bench.door import door
 from bench.row import Row
 from bench.stage import Role, roles, stage
-from epicrisis.assembly import LEDGER, intake
-from epicrisis.errors import Refused
-from epicrisis.lag import Lag
 
 RESOURCES, READS, WARM, AT_ONCE = 2_000, 200, 30, 8
 GOAL = -1.15
@@ -30,17 +26,12 @@ GOAL = -1.15
 def run(short: bool = False) -> Iterator[Row]:
     """Rows: how much longer a read takes (p50), and how much more processor time it costs the server."""
     with stage(own=False) as settings, roles(settings, ("relay",), ("work",)):
-        taker, lag = intake(settings), Lag(settings)
-        for sent in bundles(300 if short else RESOURCES, "general"):
-            with suppress(Refused):  # simulated ones may name another operator's directory
-                taker.receive(sent.raw, operator=OPERATOR, clinic=f"{OPERATOR}/{SITE}", door="bench")
-        lag.wait(120, [*lag.current(), LEDGER])
-        lag.close()
+        records.fill(settings, 300 if short else RESOURCES)
         with door(settings) as recorded, door(settings, module="bench.unrecorded") as plain:
             reads = 20 if short else READS
-            patients = _ids(plain[0].get("/Patient", params={"_count": 100}))
+            patients = records.patients(plain[0])
             everything = [f"/Patient/{p}/$everything?_count=1000" for p in patients]
-            coded = [url for p in patients[:20] for url in _coded(plain[0], p)]
+            coded = [url for p in patients[:20] for url in records.coded(plain[0], p)]
             single = [f"/Patient/{p}" for p in patients]
             found = [f"/Observation?patient={p}&_count=50" for p in patients]
             yield from _rows("$everything", recorded, plain, everything, reads)
@@ -61,7 +52,7 @@ def _rows(
     took: list[list[float]] = [[], []]
     for url in islice(cycle(urls), reads):
         for one, (client, _) in zip(took, both, strict=True):
-            one.append(_took(lambda url=url, client=client: client.get(url).raise_for_status()))  # type: ignore[misc]
+            one.append(records.took(client, url))
     cpu = [1000 * (role.cpu_seconds() - b) / reads for (_, role), b in zip(both, busy, strict=True)]
     with_, without = (sorted(one)[reads // 2] for one in took)
     yield {
@@ -80,7 +71,9 @@ def _at_once(recorded: httpx.Client, plain: httpx.Client, urls: Sequence[str], r
     def rate(client: httpx.Client) -> float:
         with ThreadPoolExecutor(AT_ONCE) as threads:
             work = list(islice(cycle(urls), reads))
-            return _took(lambda: list(threads.map(lambda url: client.get(url).raise_for_status(), work)))
+            began = time.perf_counter()
+            list(threads.map(lambda url: client.get(url).raise_for_status(), work))
+            return 1000 * (time.perf_counter() - began)
 
     took = [rate(client) for _ in range(3) for client in (recorded, plain)]
     with_, without = sorted(took[::2])[1], sorted(took[1::2])[1]

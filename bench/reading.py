@@ -7,22 +7,15 @@ ledger. The goals are those of the project; HAPI FHIR 8.8 took 104 and 340 ms (p
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
-from typing import Any
 
 import httpx
-import orjson
 
-from bench.bundles import bundles
-from bench.door import OPERATOR, SITE, door
+from bench import records
+from bench.door import door
 from bench.row import Row
 from bench.stage import Role, roles, stage
-from epicrisis.assembly import LEDGER, intake
-from epicrisis.errors import Refused
-from epicrisis.lag import Lag
 
 RESOURCES, READS, WARM = 12_000, 400, 20
 
@@ -30,21 +23,16 @@ RESOURCES, READS, WARM = 12_000, 400, 20
 def run(short: bool = False) -> Iterator[Row]:
     """Rows: p50 and p99 of each way of reading, in ms; the note says the processor time of the server for one."""
     with stage(own=False) as settings, roles(settings, ("relay",), ("work",)):
-        taker, lag = intake(settings), Lag(settings)
-        for sent in bundles(400 if short else RESOURCES, "general"):
-            with suppress(Refused):  # simulated ones may name another operator's directory
-                taker.receive(sent.raw, operator=OPERATOR, clinic=f"{OPERATOR}/{SITE}", door="bench")
-        lag.wait(120, [*lag.current(), LEDGER])
-        lag.close()
+        records.fill(settings, 400 if short else RESOURCES)
         with door(settings) as (client, role):
             reads = 20 if short else READS
-            patients = _ids(client.get("/Patient", params={"_count": 100}))
+            patients = records.patients(client)
             whole = {p: client.get(f"/Patient/{p}/$everything?_count=1000").json()["total"] for p in patients}
             sizes = sorted(whole.values())
             said = f"{len(patients)} patients of {sizes[0]} to {sizes[-1]} resources, median {sizes[len(sizes) // 2]}"
             everything = [f"/Patient/{p}/$everything?_count=1000" for p in patients]
             yield from _rows("$everything?_count=1000", client, role, everything, reads, (-20, -80), said)
-            coded = [url for p in patients[:20] for url in _coded(client, p)]
+            coded = [url for p in patients[:20] for url in records.coded(client, p)]
             yield from _rows("Observation by patient and code", client, role, coded, reads, (None, -10), said)
             yield from _rows(
                 "one Patient", client, role, [f"/Patient/{p}" for p in patients], reads, (None, None), said
@@ -63,31 +51,9 @@ def _rows(
     for url in islice(cycle(urls), WARM):
         client.get(url).raise_for_status()
     busy = role.cpu_seconds()
-    took = sorted(_took(lambda url=url: client.get(url).raise_for_status()) for url in islice(cycle(urls), reads))  # type: ignore[misc]
+    took = sorted(records.took(client, url) for url in islice(cycle(urls), reads))
     each = 1000 * (role.cpu_seconds() - busy) / reads
     note = f"{reads} reads; {each:.1f} ms of the server's processor time for one; {said}"
     for share, part, goal in (("p50", 0.5, goals[0]), ("p99", 0.99, goals[1])):
         row: Row = {"row": f"{name}, {share}", "value": took[int(reads * part)], "unit": "ms", "note": note}
         yield row | ({"goal": goal} if goal is not None else {})
-
-
-def _took(read: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    read()
-    return 1000 * (time.perf_counter() - began)
-
-
-def _ids(answer: httpx.Response) -> list[str]:
-    return [entry["resource"]["id"] for entry in orjson.loads(answer.raise_for_status().content).get("entry", [])]
-
-
-def _coded(client: httpx.Client, patient: str) -> list[str]:
-    """A search for each code that this patient's Observations have, a few of them."""
-    answer = client.get("/Observation", params={"patient": patient, "_count": 1000}).raise_for_status()
-    codes = {
-        f"{coding['system']}|{coding['code']}"
-        for entry in orjson.loads(answer.content).get("entry", [])
-        for coding in entry["resource"]["code"].get("coding", [])
-        if "system" in coding
-    }
-    return [str(httpx.URL("/Observation", params={"patient": patient, "code": code})) for code in sorted(codes)[:10]]
