@@ -221,7 +221,10 @@ def subject_of(text: str) -> UUID:
 
     Raises
     ------
-    ValueError
+    Refused
         It is neither.
     """
-    return UUID(text.rsplit("/", 1)[-1])
+    try:
+        return UUID(text.rsplit("/", 1)[-1])
+    except ValueError:
+        raise Refused("name the patient by its cluster id, a UUID: `epicrisis read clinic_patients`") from None

@@ -48,10 +48,7 @@ def access(
     from epicrisis.settings import Settings
 
     settings = Settings.read()
-    try:
-        subject = subject_of(patient)
-    except ValueError:
-        raise Refused("name the patient by its cluster id, a UUID") from None
+    subject = subject_of(patient)
     rows = log(settings, subject, None if since is None else moment(since))
     if not rows and history_of(settings, subject) is None:
         raise Refused("the ledger knows no such patient: `epicrisis read clinic_patients` lists them")

@@ -108,10 +108,7 @@ def audit_export(
     from epicrisis.replay import subject_of
     from epicrisis.settings import Settings
 
-    try:
-        subject = subject_of(patient)
-    except ValueError:
-        raise Refused("name the patient by its cluster id (a UUID)") from None
+    subject = subject_of(patient)
     settings = Settings.read()
     raw, verdict = export_of(settings, subject)
     if verdict.events:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import WARNING
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -51,6 +50,7 @@ def rebuild(
     from epicrisis import rebuild as made
     from epicrisis.errors import Refused
     from epicrisis.projecting.generations import BUILDING, READY, RETIRED
+    from epicrisis.replay import subject_of
     from epicrisis.settings import Settings
 
     if rollback + drop_old + cancel + accept_difference > 1:
@@ -60,7 +60,7 @@ def rebuild(
     if subject is not None:
         if rollback or drop_old or cancel or accept_difference:
             raise typer.BadParameter("--subject mends in place: there is nothing to swap")
-        mended = made.rebuild_subject(settings, _subject(subject), names)
+        mended = made.rebuild_subject(settings, subject_of(subject), names)
         emit([one._asdict() for one in mended], made.Mended._fields, format)
         return
     if not names:
@@ -96,16 +96,6 @@ def rebuild(
             err=True,
         )
         raise typer.Exit(1)
-
-
-def _subject(text: str) -> UUID:
-    from epicrisis.errors import Refused
-    from epicrisis.replay import subject_of
-
-    try:
-        return subject_of(text)
-    except ValueError:
-        raise Refused("name the patient by its cluster id (a UUID): `epicrisis read clinic_patients`") from None
 
 
 def _rows(outcome: Outcome) -> Iterator[dict[str, Any]]:

@@ -217,10 +217,7 @@ def _history(patient: str, when: When, seen_by: str = "", *, through: str = "") 
     from epicrisis.settings import Settings
 
     settings = Settings.read()
-    try:
-        subject = subject_of(patient)
-    except ValueError:
-        raise Refused("name the patient by its cluster id, a UUID") from None
+    subject = subject_of(patient)
     of = projection(through) if through else None
     known = history_of(settings, subject, when, seen_by=seen_by, of=of)
     if known is None:

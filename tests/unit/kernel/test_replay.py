@@ -14,7 +14,7 @@ from epicrisis.errors import Refused
 from epicrisis.event import Meta, replace
 from epicrisis.found import projections
 from epicrisis.ledger import Entry
-from epicrisis.replay import Fact, When, differences, explained, facts, folded, seen_by, through, timeline
+from epicrisis.replay import Fact, When, differences, explained, facts, folded, seen_by, subject_of, through, timeline
 from epicrisis.versions import current, versions
 from tests.kernel_support import START, MemoryLog, note
 
@@ -152,3 +152,10 @@ def test_which_versions_were_current_at_some_moment() -> None:
     assert current(recorded, days[3], days[4]) == [False, False, True, False]
     assert current(recorded, days[2], days[5]) == [True, True, True, True]
     assert current([], days[0], days[1]) == []
+
+
+def test_a_patient_is_named_by_a_uuid_and_whoever_names_something_else_is_told() -> None:
+    subject = uuid4()
+    assert subject_of(str(subject)) == subject_of(f"Patient/{subject}") == subject
+    with pytest.raises(Refused, match="by its cluster id"):
+        subject_of("Patient/p1")
