@@ -24,6 +24,7 @@ from bench.row import Row
 from bench.stage import Watch, stage
 from epicrisis import assembly
 from epicrisis.audit.assembled import checkpoints
+from epicrisis.codec import written_headers
 from epicrisis.database import Database
 from epicrisis.fsck.run import CHECKS, fsck
 from epicrisis.ledger import LedgerFollower
@@ -106,7 +107,14 @@ def made(settings: Settings, turns: list[int]) -> int:
         delivered = []
         for (meta, _), value in zip(batch, values, strict=True):
             partition = partition_of(slice_of(meta.subject), settings.partitions)
-            log.send(topic, key=meta.subject.bytes, value=value, partition=partition)
+            log.send(
+                topic,
+                key=meta.subject.bytes,
+                value=value,
+                headers=written_headers(meta.id, meta.type, meta.source, meta.recorded),
+                partition=partition,
+                timestamp_ms=int(meta.recorded.timestamp() * 1000),
+            )
             delivered.append(Delivered(partition, 0, meta, value))
         with store.transaction() as at_:
             ledger.apply(at_, sorted(delivered, key=lambda d: d.partition), 0)

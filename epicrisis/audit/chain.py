@@ -24,12 +24,9 @@ def next_link(link: bytes, value: bytes) -> bytes:
     return sha256(link + sha256(value).digest()).digest()
 
 
-def entries_in(raw: bytes) -> list[tuple[UUID, int, bytes]]:
-    """Subject, number and link of each entry."""
-    return [
-        (UUID(bytes=raw[at : at + 16]), int.from_bytes(raw[at + 16 : at + 24], "big"), raw[at + 24 : at + ENTRY])
-        for at in range(0, len(raw), ENTRY)
-    ]
+def entries_in(raw: bytes) -> list[bytes]:
+    """Each of them."""
+    return [raw[at : at + ENTRY] for at in range(0, len(raw), ENTRY)]
 
 
 def heads_in(raw: bytes) -> dict[UUID, tuple[int, bytes]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from uuid import UUID
 
 from epicrisis.audit import subjects
-from epicrisis.audit.chain import ENTRY, entries_in
+from epicrisis.audit.chain import ENTRY, entries_in, heads_in
 from epicrisis.audit.records import HEADS, Records
 from epicrisis.audit.tiles import Tree
 from epicrisis.audit.verifier.history import BUCKETS, Head
@@ -26,29 +26,28 @@ def recount(at: Records) -> Iterator[str]:
     except Wrong as problem:
         yield f"head {newest.number}: {problem}"
         return
-    heads: dict[UUID, tuple[int, bytes]] = {}
+    last: dict[bytes, bytes] = {}
     for partition, (size, root) in enumerate(head.trees):
-        yield from _partition(at, partition, size, root, heads)
-    yield from _map(at, newest.number, head, heads)
+        yield from _partition(at, partition, size, root, last)
+    yield from _map(at, newest.number, head, heads_in(b"".join(last.values())))
     yield from _accesses(at, newest.number, head)
 
 
-def _partition(
-    at: Records, partition: int, size: int, root: bytes, heads: dict[UUID, tuple[int, bytes]]
-) -> Iterator[str]:
+def _partition(at: Records, partition: int, size: int, root: bytes, last: dict[bytes, bytes]) -> Iterator[str]:
+    """``last``: each subject's last entry so far."""
     leaves: list[bytes] = []
     while len(leaves) < size and (parts := at.entries(partition, len(leaves))):
         for first, raw in parts:
             if first != len(leaves) or len(raw) % ENTRY:
                 yield f"partition {partition}: entry {len(leaves)} is missing"
                 return
-            for n, (subject, count, link) in enumerate(entries_in(raw)):
-                if len(leaves) == size:
-                    break
-                if count != heads.get(subject, (0,))[0] + 1:
-                    yield f"partition {partition}: entry {len(leaves)} is not the next one of subject {subject}"
-                heads[subject] = count, link
-                leaves.append(leaf_hash(raw[n * ENTRY : (n + 1) * ENTRY]))
+            for entry in entries_in(raw)[: size - len(leaves)]:
+                subject = entry[:16]
+                if _count(entry) != _count(last.get(subject, b"")) + 1:
+                    who = UUID(bytes=subject)
+                    yield f"partition {partition}: entry {len(leaves)} is not the next one of subject {who}"
+                last[subject] = entry
+                leaves.append(leaf_hash(entry))
     if len(leaves) < size:
         yield f"partition {partition}: {size} entries were signed, {len(leaves)} are there"
     elif root_of(leaves) != root:
@@ -58,6 +57,10 @@ def _partition(
             yield f"partition {partition}: its tiles are not those that were signed"
     except Wrong as problem:
         yield f"partition {partition}: {problem}"
+
+
+def _count(entry: bytes) -> int:
+    return int.from_bytes(entry[16:24], "big")
 
 
 def _accesses(at: Records, number: int, head: Head) -> Iterator[str]:

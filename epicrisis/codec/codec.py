@@ -15,7 +15,7 @@ from fastavro import schemaless_reader, schemaless_writer
 
 from epicrisis.codec.catalogue import Catalogue, Upcast
 from epicrisis.codec.dictionaries import Dictionaries
-from epicrisis.codec.envelope import MAX_VALUE, Envelopes
+from epicrisis.codec.envelope import MAX_VALUE, Envelopes, Place
 from epicrisis.codec.keys import DataKey
 from epicrisis.codec.layout import COMPACT, VERBATIM, Unindented, pack, unpack
 from epicrisis.codec.reading import Read, finder, leaves
@@ -99,6 +99,17 @@ class Codec:
             Not framed, too long, cut off, bytes after the end, not UTF-8, or not in the one form that we write.
         """
         return Sealed(*self._envelopes.read(value))
+
+    def place(self, value: bytes) -> Place:
+        """Subject (16 bytes), service and seq of a record value, at a fifth of what `open` costs: what stands behind
+        them in the envelope is not looked at.
+
+        Raises
+        ------
+        UnknownSchema, Poison
+            As `open`, as far as it is looked at.
+        """
+        return self._envelopes.place(value)
 
     def unseal(self, sealed: Sealed, key: DataKey, *, facts: bool = False, indented: bool = True) -> Any:
         """The event body: an object of the newest class, lifted if it was written with an older schema.

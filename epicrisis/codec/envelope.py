@@ -35,7 +35,11 @@ _NONE, _SOME = b"\x00", b"\x02"
 
 _UUID = msgspec.msgpack.Decoder(UUID)
 
+_UNREADABLE = (IndexError, UnicodeDecodeError, OverflowError)
+
 Head = tuple[str, int, str, str, str]
+Place = tuple[bytes, str, int]
+"""Subject, service and seq."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -98,16 +102,33 @@ class Envelopes:
         Poison
             It is no record value of ours.
         """
+        self._framed(value)
+        try:
+            return self._read(value)
+        except _UNREADABLE as error:
+            raise _unreadable(error) from None
+
+    def place(self, value: bytes) -> Place:
+        """Subject, service and seq of a record value; what stands behind them is not looked at.
+
+        Raises
+        ------
+        UnknownSchema, Poison
+            As `read`, as far as it is looked at.
+        """
+        self._framed(value)
+        try:
+            head, at = self._head(value)
+            seq, _ = _read_long(value, at + 16)
+            return value[at : at + 16], head[2], seq
+        except _UNREADABLE as error:
+            raise _unreadable(error) from None
+
+    def _framed(self, value: bytes) -> None:
         if value[:5] != self._prefix:
             raise _not_ours(value)
         if len(value) > MAX_VALUE:
             raise Poison(f"the value is {len(value)} bytes long, more than any event: find out who sent it", "too_long")
-        try:
-            return self._read(value)
-        except (IndexError, UnicodeDecodeError, OverflowError) as error:
-            why = {"IndexError": "ends too early", "UnicodeDecodeError": "holds text that is not UTF-8"}
-            text = why.get(type(error).__name__, "holds a time beyond the calendar")
-            raise Poison(f"the envelope {text}: compare the record with the journal", "bad_envelope") from None
 
     def _read(self, value: bytes) -> tuple[Meta, bytes]:
         said, whose = self._whose_read
@@ -149,10 +170,7 @@ class Envelopes:
         return meta, value[at:]
 
     def _read_whose(self, value: bytes) -> tuple[tuple[Head, UUID], int]:
-        at = _head_end(value)
-        head = self._heads_read.get(value[21:at])
-        if head is None:
-            head, at = self._read_head(value)
+        head, at = self._head(value)
         whose = head, self._uuid(value, at)
         if at < 512:
             self._whose_read = value[21 : at + 16], whose
@@ -174,6 +192,11 @@ class Envelopes:
         whence = recorded, ids
         self._whence_read = value[begin:at], whence
         return whence, at
+
+    def _head(self, value: bytes) -> tuple[Head, int]:
+        at = _head_end(value)
+        head = self._heads_read.get(value[21:at])
+        return self._read_head(value) if head is None else (head, at)
 
     def _read_head(self, value: bytes) -> tuple[Head, int]:
         type, at = _read_text(value, 21)
@@ -224,6 +247,12 @@ def _not_ours(value: bytes) -> Poison:
         return Poison("the value is not framed as an event: find out who wrote it to this topic", "not_framed")
     id = int.from_bytes(value[1:5], "big")
     return UnknownSchema(f"the value's schema id {id} is not the envelope's: upgrade first, then retry")
+
+
+def _unreadable(error: Exception) -> Poison:
+    why = {"IndexError": "ends too early", "UnicodeDecodeError": "holds text that is not UTF-8"}
+    text = why.get(type(error).__name__, "holds a time beyond the calendar")
+    return Poison(f"the envelope {text}: compare the record with the journal", "bad_envelope")
 
 
 def _remember(memo: dict[K, V], key: K, value: V) -> None:

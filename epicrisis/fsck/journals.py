@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -16,27 +17,32 @@ from epicrisis.sql import queries
 
 _SQL = queries("epicrisis.fsck")
 
+Events = list[tuple[int, bytes]]
+"""Seq and SHA-256 of the value of each."""
+
 
 class Journal:
     """One service's journal, read along the ledger. ``behind`` counts what has not come to the ledger yet."""
 
     def __init__(self, name: str, connection: psycopg.Connection[Any], span: Span, found: list[Finding]) -> None:
-        self.name, self.behind, self.events = name, 0, 0
+        self.name, self.behind = name, 0
         self._found = found
-        self._cursor = connection.cursor(name="fsck_journal", binary=True)
-        self._cursor.itersize = FETCH
-        self._cursor.execute(_SQL["journal"], span.parameters(), binary=True)
-        self._subjects: Iterator[tuple[bytes, list[Any]]] = (
-            (subject, list(rows)) for subject, rows in groupby(self._cursor, key=itemgetter(0))
-        )
+        self._subjects = self._read(connection, span)
         self._next = next(self._subjects, None)
+
+    def _read(self, connection: psycopg.Connection[Any], span: Span) -> Iterator[tuple[bytes, Events]]:
+        with connection.cursor(name="fsck_journal", binary=True) as cur:
+            cur.itersize = FETCH
+            cur.execute(_SQL["journal"], span.parameters(), binary=True)
+            for subject, rows in groupby(cur, key=itemgetter(0)):
+                yield subject, self._events(subject, rows)
 
     def beside(self, known: Known) -> None:
         """Compare with the ledger's next subject."""
         self._only_here(known.subject)
-        ours: list[tuple[int, bytes]] = []
+        ours: Events = []
         if self._next is not None and self._next[0] == known.subject:
-            ours = self._events(*self._next)
+            ours = self._next[1]
             self._next = next(self._subjects, None)
         theirs = known.streams.get(self.name, []) if ours or self.name in known.recent else []
         if ours != theirs:
@@ -45,18 +51,18 @@ class Journal:
     def rest(self) -> None:
         """After the ledger's last subject."""
         self._only_here(None)
-        self._cursor.close()
 
     def _only_here(self, before: bytes | None) -> None:
         while self._next is not None and (before is None or self._next[0] < before):
-            self.behind += len(self._events(*self._next))
+            self.behind += len(self._next[1])
             self._next = next(self._subjects, None)
 
-    def _events(self, subject: bytes, rows: list[Any]) -> list[tuple[int, bytes]]:
-        """Seq and digest of each; the numbers must go from 1 to where the head says."""
-        events = [(seq, digest) for _, seq, digest, _ in rows]
-        self.events += len(events)
-        if [seq for seq, _ in events] != list(range(1, len(events) + 1)) or rows[-1][3] != len(events):
+    def _events(self, subject: bytes, rows: Iterable[Any]) -> Events:
+        """The numbers must go from 1 to where the head says."""
+        events, ends = Events(), False
+        for _, seq, value, ends in rows:  # noqa: B007
+            events.append((seq, sha256(value).digest()))
+        if not ends or any(seq != expected for expected, (seq, _) in enumerate(events, 1)):
             self._say("out of order, a gap, or the head is elsewhere", UUID(bytes=subject), None)
         return events
 

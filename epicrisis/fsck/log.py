@@ -11,68 +11,101 @@ from uuid import UUID
 from kafka import KafkaConsumer, TopicPartition
 
 from epicrisis.assembly import codec
+from epicrisis.codec.envelope import Place
 from epicrisis.errors import Poison, Unreachable
-from epicrisis.fsck.finding import BEGINNING, Finding
-from epicrisis.fsck.ledger import Sums
-from epicrisis.records import without_headers
+from epicrisis.fsck.finding import Finding
+from epicrisis.fsck.sums import Sums, mark, number
+from epicrisis.records import Record, without_headers
 from epicrisis.settings import Settings
-from epicrisis.slices import slice_of
+from epicrisis.slices import partition_of, slice_of
 
 SILENCE_MS = 20_000
 """So long a broker may take to hand over records that it has."""
 
-Place = tuple[bytes, str, int]
-"""Subject, service and seq."""
+Garbage = tuple[int, int, str]
+"""Partition and offset of a record that is no event, and the reason."""
 
 
 class Read(NamedTuple):
-    """What a part of the log says: sums and counts per slice, repeats left out, and records that are no events."""
+    """What a part of the log says: a sum per slice, and how many events, repeats left out of both."""
 
-    sums: dict[int, int]
-    counts: dict[int, int]
-    garbage: list[tuple[int, int, str]]
+    sums: Sums
+    events: int
+    garbage: list[Garbage]
     missing: list[int]
     """Partitions that end before the ledger has stopped reading."""
 
 
+class Details(NamedTuple):
+    """Every event of some slices: more than one digest where it was sent again with another value."""
+
+    events: dict[Place, set[bytes]]
+    garbage: list[Garbage]
+
+
 def read(settings: Settings, until: Mapping[int, int], since: datetime | None) -> Read:
-    """These partitions up to these offsets."""
-    sums, garbage, last = Sums(), list[tuple[int, int, str]](), dict[tuple[bytes, str], int]()
-    short: list[int] = []
-    for partition, offset, problem, event in _events(settings, until, since, short):
-        if problem:
-            garbage.append((partition, offset, problem))
-        if event is None:
+    """These partitions up to these offsets. Without ``since``, an event's first record is not read further than to its
+    place: one that is damaged behind it makes the sums differ.
+    """
+    sums, events, garbage, short = Sums(), 0, list[Garbage](), list[int]()
+    last: dict[tuple[bytes, str], int] = {}
+    slices: dict[bytes, int] = {}
+    for record in _records(settings, until, since, short):
+        try:
+            event = _event(record, since, wholly=since is not None)
+            if event is None:
+                continue
+            (subject, source, seq), digest = event
+            if seq <= last.get((subject, source), 0):  # a relay may send again, in order, what it has sent
+                _event(record, since, wholly=True)
+                continue
+        except Poison as problem:
+            garbage.append((record.partition, record.offset, problem.reason))
             continue
-        subject, source, seq, digest, slice_ = event
-        if seq > last.get((subject, source), 0):  # a relay may send again, in order, what it has sent
-            last[subject, source] = seq
-            sums.add(slice_, subject, source, seq, digest)
-    return Read(dict(sums.sums), dict(sums.counts), garbage, short)
+        last[subject, source] = seq
+        slice_ = slices.get(subject)
+        if slice_ is None:
+            slice_ = slices[subject] = slice_of(UUID(bytes=subject))
+        sums[slice_] += mark(subject + number(seq) + source.encode() + digest)
+        events += 1
+    return Read(sums, events, garbage, short)
 
 
-def events_of(settings: Settings, slices: Collection[int], until: Mapping[int, int], since: datetime | None) -> Any:
-    """The events of these slices: ``{place: digests}``, more than one where it was sent again with another value."""
-    found: dict[Place, set[bytes]] = {}
-    partitions = {s % settings.partitions for s in slices}
+def events_of(settings: Settings, slices: Collection[int], until: Mapping[int, int], since: datetime | None) -> Details:
+    """The events of these slices, every record read wholly."""
+    found = Details({}, [])
+    partitions = {partition_of(s, settings.partitions) for s in slices}
     some = {p: offset for p, offset in until.items() if p in partitions}
-    for _, _, _, event in _events(settings, some, since, []):
-        if event is not None and event[4] in slices:
-            found.setdefault(event[:3], set()).add(event[3])
+    for record in _records(settings, some, since, []):
+        try:
+            event = _event(record, since, wholly=True)
+        except Poison as problem:
+            found.garbage.append((record.partition, record.offset, problem.reason))
+            continue
+        if event is not None and slice_of(UUID(bytes=event[0][0])) in slices:
+            found.events.setdefault(event[0], set()).add(event[1])
     return found
 
 
-_Event = tuple[bytes, str, int, bytes, int]
-"""Subject, service, seq, SHA-256 of the value, slice."""
+def _event(record: Record, since: datetime | None, *, wholly: bool) -> tuple[Place, bytes] | None:
+    """Its place, and SHA-256 of the value; None where it is too old."""
+    value, old = record.value or b"", False
+    if wholly:
+        meta = codec().open(value).meta
+        place: Place = meta.subject.bytes, meta.source, meta.seq
+        old = since is not None and meta.recorded < since
+    else:
+        place = codec().place(value)
+    if record.key != place[0]:
+        raise Poison("the record's key is not its subject", reason="wrong_key")
+    return None if old else (place, sha256(value).digest())
 
 
-def _events(
+def _records(
     settings: Settings, until: Mapping[int, int], since: datetime | None, short: list[int]
-) -> Iterator[tuple[int, int, str, _Event | None]]:
-    """Of every record partition, offset, what is wrong, and the event (none where it is too old). ``short``: partitions
-    that end too early.
-    """
-    topic, open_ = settings.topic(), codec().open
+) -> Iterator[Record]:
+    """Every record of these partitions up to these offsets. ``short``: partitions that end too early."""
+    topic = settings.topic()
     consumer = without_headers(
         KafkaConsumer(
             **settings.kafka("auditor"),
@@ -105,7 +138,7 @@ def _events(
             for place, records in polled.items():
                 for record in records:
                     if record.offset < places[place]:
-                        yield _event(record, open_, since)
+                        yield record
                 if consumer.position(place) >= places[place]:
                     left.discard(place)
                     consumer.pause(place)
@@ -120,20 +153,6 @@ def _starts(consumer: Any, places: list[Any], since: datetime | None) -> dict[An
     found = consumer.offsets_for_times(dict.fromkeys(places, int(since.timestamp() * 1000)))
     ends = consumer.end_offsets(places)
     return {place: ends[place] if at is None else at.offset for place, at in found.items()}
-
-
-def _event(record: Any, open_: Any, since: datetime | None) -> tuple[int, int, str, _Event | None]:
-    try:
-        meta = open_(record.value or b"").meta
-        if record.key != meta.subject.bytes:
-            raise Poison("the record's key is not its subject", reason="wrong_key")
-    except Poison as problem:
-        return record.partition, record.offset, problem.reason, None
-    if meta.recorded < (since or BEGINNING):
-        return record.partition, record.offset, "", None
-    digest = sha256(record.value).digest()
-    event = record.key, meta.source, meta.seq, digest, slice_of(meta.subject)
-    return record.partition, record.offset, "", event
 
 
 def details(ledger: Mapping[Place, bytes], log: Mapping[Place, set[bytes]]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from kafka import KafkaProducer
 
 from epicrisis.assembly import intake
 from epicrisis.fsck.finding import Finding
@@ -194,6 +195,26 @@ def test_a_value_changed_in_a_journal(cluster: Settings) -> None:
         report = run(cluster, "journals")
     assert said(report) == {("journals", "the ledger has another value")}
     assert places(report, "journals") == {event.place}
+
+
+def test_records_sent_again_are_no_finding_and_damaged_ones_are(cluster: Settings) -> None:
+    event = Event(cluster, LAST)
+    subject, value = event.columns["subject"], event.columns["value"]
+    partition = event.columns["slice"] % cluster.partitions
+    log = KafkaProducer(**cluster.kafka("admin"), acks="all", allow_auto_create_topics=False)
+    sent = [value, value[:-1], value[:-1], value[:60]]  # the first damaged one ends in its body, the last before it
+    for one in sent:
+        log.send(cluster.topic(), key=subject.bytes, value=one, partition=partition)
+    log.flush()
+    log.close()
+    read = "UPDATE projection.offset SET next_offset = next_offset {} WHERE consumer = 'ledger' AND partition = %(p)s"
+    sound = run(cluster, "log").records
+    with changed(cluster, "cluster", read.format(f"+ {len(sent)}"), read.format(f"- {len(sent)}"), p=partition):
+        report, recent = run(cluster, "log"), run(cluster, "log", since=event.columns["recorded"])
+    assert report.records == sound
+    for one in (report, recent):
+        assert said(one) == {("log", "no event, and not set aside: bad_envelope")}
+        assert len(one.findings) == len({finding.place for finding in one.findings}) == 3
 
 
 def test_rows_and_counters_that_nobody_folded(cluster: Settings) -> None:

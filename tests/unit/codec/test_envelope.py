@@ -61,6 +61,20 @@ def test_we_read_what_fastavro_writes(meta: Meta, body: bytes) -> None:
 
 
 @given(metas, st.binary(max_size=40), st.data())
+def test_the_place_of_a_value_is_what_its_whole_envelope_says(meta: Meta, body: bytes, data: st.DataObject) -> None:
+    value = written(meta, body)
+    place = meta.subject.bytes, meta.source, meta.seq
+    assert ENVELOPES.place(value) == place
+    cut = value[: data.draw(st.integers(0, len(value) - 1))]
+    try:
+        assert ENVELOPES.place(cut) == place
+    except Poison:
+        return
+    with pytest.raises(Poison):
+        ENVELOPES.read(cut)
+
+
+@given(metas, st.binary(max_size=40), st.data())
 def test_every_value_has_one_form_and_no_other(meta: Meta, body: bytes, data: st.DataObject) -> None:
     value = bytearray(written(meta, body))
     for _ in range(data.draw(st.integers(1, 3))):
