@@ -32,8 +32,9 @@ from epicrisis.settings import Settings
 
 NAMES = ("cluster_activity", "clinic_patients", "cluster_oncology_pathway")
 SIZES = (100_000, 1_000_000)
-AT_MOST = 300
-"""Seconds."""
+ROUNDS = 3
+"""So often each size is rebuilt. The speed is the median's; the cost of an event is the least, because whatever else
+the machine does can only add to it."""
 GOAL, MEMORY, FLAT = 60_000, 512, 0.15
 OURS = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 """The process that rebuilds, which fills too, and those that it starts."""
@@ -52,21 +53,22 @@ def run(short: bool = False, sizes: tuple[int, ...] = SIZES) -> Iterator[Row]:
             load(settings, there, size, workers)
             there = size
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:  # only what it uses itself counts
-                measured = alone.submit(rebuilt, settings).result()
-            costs[size] = measured["micros"]
+                rounds = [alone.submit(rebuilt, settings).result() for _ in range(1 if short else ROUNDS)]
+            measured = sorted(rounds, key=lambda one: one["seconds"])[len(rounds) // 2]
+            costs[size] = min(one["micros"] for one in rounds)
             yield {
                 "row": f"rebuild, {size:,} events",
                 "value": size / measured["seconds"],
                 "unit": "events/s",
                 "goal": None if short else GOAL,
                 "note": f"{', '.join(NAMES)} together, at most {workers} processes; "
-                f"{measured['seconds']:.1f} s, of which indexes {measured['finish']:.1f} s; "
-                f"{measured['micros']:.1f} µs of our processor an event, "
-                f"machine {measured['busy']:.0%} busy",
+                f"{measured['seconds']:.1f} s, of which indexes {measured['finish']:.1f} s, "
+                f"machine {measured['busy']:.0%} busy (the median of {len(rounds)}); "
+                f"{costs[size]:.1f} µs of our processor an event (the least)",
             }
             yield {
                 "row": f"memory of a process, {size:,} events",
-                "value": measured["mib"],
+                "value": max(one["mib"] for one in rounds),
                 "unit": "MiB peak",
                 "goal": -MEMORY,
             }
@@ -77,7 +79,9 @@ def run(short: bool = False, sizes: tuple[int, ...] = SIZES) -> Iterator[Row]:
             "value": most / least,
             "unit": "times",
             "goal": -(1 + FLAT),
-            "note": ", ".join(f"{size:,}: {cost:.1f} µs" for size, cost in costs.items()),
+            "note": ", ".join(f"{size:,}: {cost:.1f} µs" for size, cost in costs.items())
+            + f", each the least of {ROUNDS} rounds; all our processes are counted with the start of every one but the "
+            "first, PostgreSQL's are not",
         }
 
 
