@@ -255,47 +255,43 @@ def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta]
     return rows
 
 
-def apply(
-    steps: Sequence[Step],
-    meta: Meta,
-    n: int,
-    rows: dict[Place, Any],
-    shaped: dict[Place, int],
-    counts: dict[Place, Count],
-) -> None:
+class Cell(msgspec.Struct, gc=False):
+    """A row in a fold, None where there is none. ``n``: the number of the event that shaped it, 0 if none has here."""
+
+    row: Any = None
+    n: int = 0
+
+
+Rows = dict[Place, Cell]
+"""What a fold has of its tables; a place that is not in it counts as absent."""
+
+
+def apply(steps: Sequence[Step], meta: Meta, n: int, rows: Rows, counts: dict[Place, Count]) -> None:
     """Apply one event, in memory: the one fold that live workers, rebuild and replay share.
 
-    ``n`` is the event's number in its subject's history. ``rows`` maps (table, key) to the row or None; a place that is
-    not in it counts as absent. ``shaped`` says of each row that became another which event did it last. ``counts``
-    collects increments. Where a function raises, none of them has changed.
+    ``n`` is the event's number in its subject's history. ``counts`` collects increments. Where a function raises,
+    neither rows nor counts have changed.
     """
-    if len(steps) == 1:  # nearly always: nothing to undo
-        step = steps[0]
-        handler, keys = step.handler, step.keys
-        if handler.evolve is None:
-            for increment in keys:
-                _add_up(handler.table, increment, counts)
-            return
-        if len(keys) == 1:
-            place = (handler.table.name, keys[0])
-            old = rows.get(place)
-            new = handler.evolve(old, step.event, meta)
-            if new is not old:
-                rows[place], shaped[place] = new, n
-            return
-    next_rows: dict[Place, Any] = {}
-    for step in steps:
-        evolve = step.handler.evolve
-        if evolve is not None:
-            table = step.handler.table.name
-            for key in step.keys:
-                place = (table, key)
-                old = next_rows[place] if place in next_rows else rows.get(place)
-                new = evolve(old, step.event, meta)
-                if new is not old:
-                    next_rows[place] = new
-    rows.update(next_rows)
-    shaped.update(dict.fromkeys(next_rows, n))
+    before: list[tuple[Cell, Any, int]] = []
+    try:
+        for step in steps:
+            evolve = step.handler.evolve
+            if evolve is not None:
+                table = step.handler.table.name
+                for key in step.keys:
+                    place = (table, key)
+                    cell = rows.get(place)
+                    if cell is None:
+                        cell = rows[place] = Cell()
+                    old = cell.row
+                    new = evolve(old, step.event, meta)
+                    if new is not old:
+                        before.append((cell, old, cell.n))
+                        cell.row, cell.n = new, n
+    except Exception:
+        for cell, old, shaped_by in reversed(before):
+            cell.row, cell.n = old, shaped_by
+        raise
     for step in steps:
         if step.handler.evolve is None:
             for increment in step.keys:
@@ -344,14 +340,13 @@ def fold(projection: Projection, history: Iterable[tuple[Any, Meta]]) -> Mapping
 
 def folded(projection: Projection, history: Iterable[tuple[Any, Meta, int]]) -> Folded:
     """The same of events with their numbers, and the number of the event that shaped each row last."""
-    rows: dict[Place, Any] = {}
-    shaped: dict[Place, int] = {}
+    rows: Rows = {}
     counts: dict[Place, Count] = {}
     for event, meta, n in history:
-        apply(projection.plan(event, meta), meta, n, rows, shaped, counts)
+        apply(projection.plan(event, meta), meta, n, rows, counts)
     result: dict[str, list[Any]] = {table.name: [] for table in projection.tables.values()}
-    totals = {place: count.row() for place, count in counts.items()}
-    for (name, _), row in sorted({**rows, **totals}.items(), key=lambda item: repr(item[0])):
+    found = {place: cell.row for place, cell in rows.items()} | {place: count.row() for place, count in counts.items()}
+    for (name, _), row in sorted(found.items(), key=lambda item: repr(item[0])):
         if row is not None:
             result[name].append(row)
-    return Folded(result, shaped)
+    return Folded(result, {place: cell.n for place, cell in rows.items() if cell.n})

@@ -18,7 +18,7 @@ from epicrisis.codec import Codec, KeyStore
 from epicrisis.errors import Poison, Refused
 from epicrisis.event import Meta, fields_of
 from epicrisis.ledger import Entry
-from epicrisis.projection import Folded, Key, Place, Projection, Table, apply
+from epicrisis.projection import Folded, Key, Projection, Rows, Table, apply
 
 Delivered = Mapping[tuple[str, int], datetime]
 """By service and seq: when an event was first given to somebody."""
@@ -201,18 +201,18 @@ def explained(
 
     Sums over subjects have no row of their own in one subject's history, and are left out.
     """
-    rows: dict[Place, Any] = {}
+    rows: Rows = {}
     tables = {table.name: table for table in projection.tables.values()}
     for fact in readable(projection, history):
         steps = [step for step in projection.plan(fact.body, fact.meta) if step.handler.evolve is not None]
         places = list(dict.fromkeys((step.handler.table.name, key) for step in steps for key in step.keys))
-        before = [rows.get(place) for place in places]
-        apply(steps, fact.meta, fact.n, rows, {}, {})
+        before = [rows[place].row if place in rows else None for place in places]
+        apply(steps, fact.meta, fact.n, rows, {})
         for place, old in zip(places, before, strict=True):
             table, key = tables[place[0]], place[1]
             named = dict(zip(table.key, map(str, key), strict=True))
             if all(named.get(column) == value for column, value in wanted.items()):
-                for change in changes(table, key, old, rows.get(place)):
+                for change in changes(table, key, old, rows[place].row):
                     yield fact, change
 
 

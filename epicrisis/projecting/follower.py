@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
-from epicrisis.projecting.store import Transaction
-from epicrisis.projection import Count, Key, Place, Projection, Step, apply
+from epicrisis.projecting.store import Saved, Transaction
+from epicrisis.projection import Cell, Count, Key, Place, Projection, Rows, Step, apply
 
 
 class ProjectionFollower:
@@ -35,27 +34,21 @@ class ProjectionFollower:
                 for step in plan:
                     if step.handler.evolve is not None and step.keys:
                         keys[step.handler.table.name].update(step.keys)
-        rows = at.load(self.projection, keys)
-        shaped: dict[Place, int] = {}
+        rows = {place: Cell(row) for place, row in at.load(self.projection, keys).items()}
         counts: dict[Place, Count] = {}
-        failures = self._fold(delivered, planned, rows, shaped, counts)
-        changed: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
-        for place in shaped:
-            changed[place[0]][place[1]] = rows[place]
+        failures = self._fold(delivered, planned, rows, counts)
+        changed: defaultdict[str, list[Saved]] = defaultdict(list)
+        for place, cell in rows.items():
+            if cell.n:
+                changed[place[0]].append((place[1], cell.row, cell.n))
         for place, count in counts.items():
-            changed[place[0]][place[1]] = count.row()
-        at.save(self.projection, changed, shaped, shard)
+            changed[place[0]].append((place[1], count.row(), shard))
+        at.save(self.projection, changed)
         return failures
 
-    def fold(
-        self,
-        delivered: Sequence[Delivered],
-        rows: dict[Place, Any],
-        shaped: dict[Place, int],
-        counts: dict[Place, Count],
-    ) -> list[Failure]:
+    def fold(self, delivered: Sequence[Delivered], rows: Rows, counts: dict[Place, Count]) -> list[Failure]:
         """Apply these events in memory alone: ``rows`` holds every row that they touch and that there is already."""
-        return self._fold(delivered, self._planned(delivered), rows, shaped, counts)
+        return self._fold(delivered, self._planned(delivered), rows, counts)
 
     def _planned(self, delivered: Sequence[Delivered]) -> list[tuple[Delivered, list[Step] | Failure]]:
         touched = {type_ for type_ in {item.meta.type for item in delivered} if self.projection.touches(type_)}
@@ -73,8 +66,7 @@ class ProjectionFollower:
         self,
         delivered: Sequence[Delivered],
         planned: Sequence[tuple[Delivered, list[Step] | Failure]],
-        rows: dict[Place, Any],
-        shaped: dict[Place, int],
+        rows: Rows,
         counts: dict[Place, Count],
     ) -> list[Failure]:
         failures: list[Failure] = []
@@ -88,7 +80,7 @@ class ProjectionFollower:
                 waiting.add(item.meta.subject)
                 continue
             try:
-                apply(plan, item.meta, item.n, rows, shaped, counts)
+                apply(plan, item.meta, item.n, rows, counts)
             except Exception as error:
                 failures.append(Failure(item, f"evolve: {type(error).__name__}"))
                 waiting.add(item.meta.subject)

@@ -12,7 +12,7 @@ import psycopg
 from epicrisis.audit.chain import ENTRY
 from epicrisis.event import replace
 from epicrisis.locks import Locks
-from epicrisis.projecting.store import Archived, Held, Move, Parked, Who
+from epicrisis.projecting.store import Archived, Held, Move, Parked, Saved, Who
 from epicrisis.projection import SHAPED_BY, Key, Place, Projection
 
 Name = tuple[Any, ...]
@@ -177,26 +177,20 @@ class MemoryTransaction:
 
     def load(self, projection: Projection, keys: Mapping[str, Collection[Key]]) -> dict[Place, Any]:
         schema = projection.schema
-        return {(table, key): self._row((schema, table, key)) for table, some in keys.items() for key in some}
+        places = [(table, key) for table, some in keys.items() for key in some]
+        return {place: row for place in places if (row := self._row((schema, *place))) is not None}
 
-    def save(
-        self,
-        projection: Projection,
-        rows: Mapping[str, Mapping[Key, Any]],
-        shaped: Mapping[Place, int],
-        shard: int,
-    ) -> None:
+    def save(self, projection: Projection, rows: Mapping[str, Sequence[Saved]]) -> None:
         sums = {table.name: table.sums for table in projection.tables.values()}
         for table, some in rows.items():
-            for key, row in some.items():
+            for key, row, by in some:
                 if sums[table]:
-                    name = projection.schema, table, (*key, shard)
+                    name = projection.schema, table, (*key, by)
                     self.added[name] = _sum(self.added.get(name), row, sums[table])
                     self.sums[name] = sums[table]
                 else:
                     self.written[projection.schema, table, key] = row
-                    by = None if row is None else shaped[table, key]
-                    self.written[SHAPED_BY, projection.schema, table, key] = by
+                    self.written[SHAPED_BY, projection.schema, table, key] = None if row is None else by
 
     def chains(self, subjects: Collection[UUID]) -> dict[UUID, tuple[int, bytes]]:
         found = {subject: self._row(("chain", subject)) for subject in subjects}

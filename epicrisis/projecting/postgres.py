@@ -11,7 +11,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from epicrisis.database import Database
-from epicrisis.projecting.store import Archived, Held, Move, Parked, Who
+from epicrisis.projecting.store import Archived, Held, Move, Parked, Saved, Who
 from epicrisis.projecting.tables import TableStore
 from epicrisis.projection import Key, Place, Projection
 from epicrisis.sql import queries
@@ -120,16 +120,10 @@ class PostgresTransaction:
             stores[name].load(self.cur, wanted, rows)
         return rows
 
-    def save(
-        self,
-        projection: Projection,
-        rows: Mapping[str, Mapping[Key, Any]],
-        shaped: Mapping[Place, int],
-        shard: int,
-    ) -> None:
+    def save(self, projection: Projection, rows: Mapping[str, Sequence[Saved]]) -> None:
         stores = self._stores(projection)
         for name, some in rows.items():
-            stores[name].write(self.cur, some, shaped, shard)
+            stores[name].write(self.cur, some)
 
     def _stores(self, projection: Projection) -> dict[str, TableStore]:
         found = self._tables.get(projection.schema)

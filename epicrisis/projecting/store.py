@@ -19,6 +19,12 @@ Who = tuple[str, UUID]
 """A consumer and a subject."""
 
 
+Saved = tuple[Key, Any, int]
+"""A key, its row, None where that goes, and the number of the event that shaped it; of a counter's the shard in which
+it is added up.
+"""
+
+
 class Move(NamedTuple):
     """A consumer's offset in a partition, from where it was to where it goes, under this epoch."""
 
@@ -125,20 +131,11 @@ class Transaction(Protocol):
     # Rows
 
     def load(self, projection: Projection, keys: Mapping[str, Collection[Key]]) -> dict[Place, Any]:
-        """The rows of these keys, by table name; absent ones are None."""
+        """The rows of these keys, by table name; absent ones are left out."""
         ...
 
-    def save(
-        self,
-        projection: Projection,
-        rows: Mapping[str, Mapping[Key, Any]],
-        shaped: Mapping[Place, int],
-        shard: int,
-    ) -> None:
-        """Write rows, by table name, each with the number of the event that shaped it; None removes one.
-
-        Of counters these are increments, added up in ``shard``.
-        """
+    def save(self, projection: Projection, rows: Mapping[str, Sequence[Saved]]) -> None:
+        """Write rows, by table name; of counters these are increments."""
         ...
 
     # The ledger

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.types.json import Jsonb
 
+from epicrisis.projecting.store import Saved
 from epicrisis.projection import SHAPED_BY, Key, Place, Projection, Scope, Table, tuple_of
 from epicrisis.sql import array
 
@@ -92,10 +93,9 @@ class TableStore:
             ]
 
     def load(self, cur: Cursor, keys: Collection[Key], into: dict[Place, Any]) -> None:
-        """Read the rows of these keys into ``into``; absent ones become None."""
+        """Read the rows of these keys into ``into``."""
         self._learn(cur)
         name = self.table.name
-        into.update(((name, key), None) for key in keys)
         self._absent = set(keys) if self._direct else set()
         cur.execute(self._select, _columns(keys))
         key_of = tuple_of(self.table.key)
@@ -109,17 +109,18 @@ class TableStore:
             into[name, key] = row
             self._absent.discard(key)
 
-    def write(self, cur: Cursor, rows: Mapping[Key, Any], shaped: Mapping[Place, int], shard: int) -> None:
-        """Write these rows; None removes one. What `load` has not found is new: nobody else writes about a subject."""
+    def write(self, cur: Cursor, rows: Sequence[Saved]) -> None:
+        """Write these rows. What `load` has not found is new: nobody else writes about a subject."""
         self._learn(cur)
         absent, self._absent = self._absent, set()
-        name, sums = self.table.name, bool(self.table.sums)
         new: list[Extended] = []
         kept: list[Extended] = []
-        for key, row in rows.items():
-            if row is not None:
-                (new if key in absent else kept).append((row, shard if sums else shaped[name, key]))
-        gone = [key for key, row in rows.items() if row is None]
+        gone: list[Key] = []
+        for key, row, by in rows:
+            if row is None:
+                gone.append(key)
+            else:
+                (new if key in absent else kept).append((row, by))
         if new:
             self._copy_in(cur, self._fill, new)
         if kept:

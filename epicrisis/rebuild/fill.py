@@ -26,7 +26,7 @@ from epicrisis.projecting.positions import positions_of
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.projecting.store import Parked
 from epicrisis.projecting.tables import Extended, TableStore
-from epicrisis.projection import Count, Place, Projection
+from epicrisis.projection import Count, Place, Projection, Rows
 from epicrisis.slices import partition_of, slice_of
 from epicrisis.sql import queries
 from epicrisis.worker import Decoder
@@ -72,12 +72,11 @@ class Target:
 
     def fold(self, items: Sequence[Delivered], positions: list[tuple[UUID, dict[str, int]]]) -> None:
         """Fold the whole histories of some subjects. ``positions``: theirs, if nothing fails."""
-        rows: dict[Place, Any] = {}
-        shaped: dict[Place, int] = {}
-        failures = self.follower.fold(items, rows, shaped, self._counts)
-        for place, row in rows.items():
-            if row is not None:
-                self._rows[place[0]].append((row, shaped[place]))
+        rows: Rows = {}
+        failures = self.follower.fold(items, rows, self._counts)
+        for place, cell in rows.items():
+            if cell.row is not None:
+                self._rows[place[0]].append((cell.row, cell.n))
         if failures:
             failed = {id(failure.delivered) for failure in failures}
             positions = positions_of([item for item in items if id(item) not in failed])

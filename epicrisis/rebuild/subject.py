@@ -28,7 +28,8 @@ from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.generations import LIVE, generations
 from epicrisis.projecting.positions import positions_of
 from epicrisis.projecting.postgres import PostgresTransaction
-from epicrisis.projection import Count, Key, Place, Projection
+from epicrisis.projecting.store import Saved
+from epicrisis.projection import Count, Place, Projection, Rows
 from epicrisis.rebuild.fill import FROM_THE_LEDGER
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
@@ -104,10 +105,10 @@ def mend(
         if any(known.get(service, 0) < seq for service, seq in before.items()):
             raise EpicrisisError("the ledger is behind this read model: `epicrisis lag --wait 60`, then again")
         was = _digests(cur, generation, subject)
-        rows, shaped, counts, waiting = _fold(follower, items, before, at)
+        rows, counts, waiting = _fold(follower, items, before, at)
         try:
-            _replace(cur, generation, subject, rows, shaped)
-            at.save(generation, counts, {}, partition)
+            _replace(cur, generation, subject, rows)
+            at.save(generation, counts)
         except UNWRITABLE as error:
             raise Refused(f"the rows cannot be written ({type(error).__name__}): mend the projection first") from None
         applied = [item for item in items if id(item) not in waiting]
@@ -118,48 +119,41 @@ def mend(
 
 def _fold(
     follower: ProjectionFollower, items: Sequence[Delivered], before: dict[str, int], at: PostgresTransaction
-) -> tuple[dict[str, dict[Key, Any]], dict[Place, int], dict[str, dict[Key, Any]], set[int]]:
-    """Rows by table, what shaped them, increments by table, and which events still wait (parked, in order)."""
+) -> tuple[dict[str, list[Saved]], dict[str, list[Saved]], set[int]]:
+    """Rows by table, increments by table, and which events still wait (parked, in order)."""
     known = [item for item in items if item.meta.seq <= before.get(item.meta.source, 0)]
     fresh = [item for item in items if item.meta.seq > before.get(item.meta.source, 0)]
-    rows: dict[Place, Any] = {}
-    shaped: dict[Place, int] = {}
+    rows: Rows = {}
     counts: dict[Place, Count] = {}
-    if failures := follower.fold(known, rows, shaped, {}):
+    if failures := follower.fold(known, rows, {}):
         first = failures[0]
         raise Refused(
             f"event {first.delivered.meta.source} {first.delivered.meta.seq} of this history was applied once and "
             f"cannot be any more ({first.reason}): the rows stay as they are"
         )
-    failures = follower.fold(fresh, rows, shaped, counts)
+    failures = follower.fold(fresh, rows, counts)
     failed = {id(failure.delivered) for failure in failures}
     settled = {(item.meta.source, item.meta.seq) for item in items if id(item) not in failed}
     subject = items[0].meta.subject
     at.unpark([event.id for event in at.queue(follower.name, subject) if (event.source, event.seq) in settled])
     for failure in failures:
         park(at, follower.name, failure)
-    by_table: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
-    sums: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
-    for (table, key), row in rows.items():
-        if row is not None:
-            by_table[table][key] = row
+    by_table: defaultdict[str, list[Saved]] = defaultdict(list)
+    sums: defaultdict[str, list[Saved]] = defaultdict(list)
+    for (table, key), cell in rows.items():
+        if cell.row is not None:
+            by_table[table].append((key, cell.row, cell.n))
     for (table, key), count in counts.items():
-        sums[table][key] = count.row()
-    return by_table, shaped, sums, failed
+        sums[table].append((key, count.row(), items[0].partition))
+    return by_table, sums, failed
 
 
-def _replace(
-    cur: Cursor,
-    generation: Projection,
-    subject: UUID,
-    rows: dict[str, dict[Key, Any]],
-    shaped: dict[Place, int],
-) -> None:
+def _replace(cur: Cursor, generation: Projection, subject: UUID, rows: dict[str, list[Saved]]) -> None:
     for table in generation.tables.values():
         if not table.sums:
             name = sql.Identifier(generation.schema, table.name)
             cur.execute(sql.SQL("DELETE FROM {} WHERE subject = %s").format(name), (subject,))
-    PostgresTransaction(cur).save(generation, rows, shaped, 0)
+    PostgresTransaction(cur).save(generation, rows)
 
 
 def _digests(cur: Cursor, generation: Projection, subject: UUID) -> list[Digest]:

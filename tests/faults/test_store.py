@@ -127,21 +127,21 @@ def test_rows_come_back_as_they_were_written_and_none_removes_one(case: Case) ->
     name, (one, other) = case.projection.name, (uuid4(), uuid4())
     row = Trail(subject=one, trail="a;", number=1)
     with case.store.transaction() as at:
-        assert at.load(case.projection, {name: {(one,), (other,)}}) == {(name, (one,)): None, (name, (other,)): None}
-        at.save(case.projection, {name: {(one,): row}}, {(name, (one,)): 3}, 0)
+        assert at.load(case.projection, {name: {(one,), (other,)}}) == {}
+        at.save(case.projection, {name: [((one,), row, 3)]})
     with case.store.transaction() as at:
         assert at.load(case.projection, {name: {(one,)}}) == {(name, (one,)): row}
     assert shaped_by(case, one) == 3
     with case.store.transaction() as at:
-        at.save(case.projection, {name: {(one,): None}}, {(name, (one,)): 4}, 0)
+        at.save(case.projection, {name: [((one,), None, 4)]})
     with case.store.transaction() as at:
-        assert at.load(case.projection, {name: {(one,)}}) == {(name, (one,)): None}
+        assert at.load(case.projection, {name: {(one,)}}) == {}
 
 
 def test_increments_add_up(case: Case, cluster: Settings) -> None:
     for shard, events in ((0, 2), (1, 5), (0, 4)):
         with case.store.transaction() as at:
-            at.save(case.projection, {"counts": {("a/b",): Counted(clinic="a/b", events=events)}}, {}, shard)
+            at.save(case.projection, {"counts": [(("a/b",), Counted(clinic="a/b", events=events), shard)]})
     if isinstance(case.store, MemoryStore):
         rows = case.store.rows.items()
         assert sum(row.events for key, row in rows if key[:2] == (case.projection.schema, "counts")) == 11
@@ -153,7 +153,7 @@ def test_a_counter_is_the_sum_of_its_shards(cluster: Settings) -> None:
     store = PostgresStore(database)
     for shard, events in ((0, 2), (1, 5), (0, 4)):
         with store.transaction() as at:
-            at.save(probe.projection, {"counts": {("a/b",): Counted(clinic="a/b", events=events)}}, {}, shard)
+            at.save(probe.projection, {"counts": [(("a/b",), Counted(clinic="a/b", events=events), shard)]})
     database.close()
     assert counted(cluster, probe) == {"a/b": 11}
 

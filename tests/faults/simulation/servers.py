@@ -17,7 +17,7 @@ from epicrisis.journal import Append, Appended, Claim, History, MemoryJournal, M
 from epicrisis.journal.memory_outgoing import MemoryLeasing, MemoryLook
 from epicrisis.journal.outgoing import Move, News, Row
 from epicrisis.projecting.memory import MemoryStore, MemoryTransaction
-from epicrisis.projecting.store import Archived, Held, Parked
+from epicrisis.projecting.store import Archived, Held, Parked, Saved
 from epicrisis.projecting.store import Move as OffsetMove
 from epicrisis.projection import Key, Place, Projection
 from epicrisis.slices import slice_of
@@ -139,16 +139,10 @@ class Transaction(MemoryTransaction):
         self.session.turn("load")
         return super().load(projection, keys)
 
-    def save(
-        self,
-        projection: Projection,
-        rows: Mapping[str, Mapping[Key, Any]],
-        shaped: Mapping[Place, int],
-        shard: int,
-    ) -> None:
+    def save(self, projection: Projection, rows: Mapping[str, Sequence[Saved]]) -> None:
         self.session.turn("save")
-        super().save(projection, rows, shaped, shard)
-        if any(self._refuses(row) for some in rows.values() for row in some.values()):
+        super().save(projection, rows)
+        if any(self._refuses(row) for some in rows.values() for _, row, _ in some):
             raise psycopg.DataError("a row cannot be written")
 
     def grow(self, entries: Mapping[int, bytes]) -> dict[int, int]:

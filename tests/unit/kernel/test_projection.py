@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epicrisis.event import Meta, event_type, record, replace
-from epicrisis.projection import Place, Projection, Scope, apply, fold
+from epicrisis.projection import Cell, Place, Projection, Rows, Scope, apply, fold
 from schemas.registration import PatientDeathRecorded, PatientShared
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -84,11 +85,11 @@ def in_batches(projection: Projection, history: list[tuple[Any, Meta]], cuts: li
     """As a worker does it: rows are loaded, folded, written; increments are added to what is there."""
     table: dict[Place, Any] = {}
     for first, last in zip([0, *cuts], [*cuts, len(history)], strict=True):
-        rows: dict[Place, Any] = {k: v for k, v in table.items() if k[0] == "probe"}
+        rows: Rows = {k: Cell(v) for k, v in table.items() if k[0] == "probe"}
         counts: dict[Place, Any] = {}
         for event, meta in history[first:last]:
-            apply(projection.plan(event, meta), meta, meta.seq, rows, {}, counts)
-        table.update(rows)
+            apply(projection.plan(event, meta), meta, meta.seq, rows, counts)
+        table.update((place, cell.row) for place, cell in rows.items())
         for place, count in counts.items():
             increment = count.row()
             old = table.get(place)
@@ -117,14 +118,14 @@ def test_any_order_between_subjects_gives_the_same_rows(history: list[tuple[Any,
 
 def test_where_a_function_raises_nothing_has_changed() -> None:
     projection = probe()
-    rows: dict[Place, Any] = {}
+    rows: Rows = {}
     counts: dict[Place, Any] = {}
     event, meta = one(SUBJECTS[0], 1, PatientShared(patient_id="p", with_clinic="a"))
-    apply(projection.plan(event, meta), meta, meta.seq, rows, {}, counts)
-    before = dict(rows), {place: count.row() for place, count in counts.items()}
+    apply(projection.plan(event, meta), meta, meta.seq, rows, counts)
+    before = copy.deepcopy(rows), {place: count.row() for place, count in counts.items()}
     event, meta = one(SUBJECTS[0], 2, PatientShared(patient_id="p", with_clinic="boom"))
     with pytest.raises(LookupError):
-        apply(projection.plan(event, meta), meta, meta.seq, rows, {}, counts)
+        apply(projection.plan(event, meta), meta, meta.seq, rows, counts)
     assert (rows, {place: count.row() for place, count in counts.items()}) == before
 
 
