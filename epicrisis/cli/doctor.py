@@ -18,7 +18,17 @@ COLUMNS = ("part", "ok", "version", "where", "do")
 PROVISION = "make the databases, roles, topics and rights: `epicrisis provision`"
 TEST_PREFIX = f"{PREFIX}TEST_"
 OTHERS = frozenset(
-    f"{PREFIX}{name}" for name in ("SERVE_HOST", "SERVE_PORT", "METRICS_HOST", "METRICS_PORT", "SHARED_DATA")
+    f"{PREFIX}{name}"
+    for name in (
+        "SERVE_HOST",
+        "SERVE_PORT",
+        "SERVE_WORKERS",
+        "MLLP_HOST",
+        "MLLP_PORT",
+        "METRICS_HOST",
+        "METRICS_PORT",
+        "SHARED_DATA",
+    )
 )
 """Variables that are an option's or a test's, beside the settings."""
 

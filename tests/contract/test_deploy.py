@@ -12,16 +12,19 @@ import sys
 from importlib import import_module
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from packaging.requirements import Requirement
 
 from epicrisis.cli.app import COMMAND_MODULES, app
+from epicrisis.cli.doctor import OTHERS
 from epicrisis.found import services
 from epicrisis.local.jars import KAFKA_VERSION
 from epicrisis.provision import grants
 from epicrisis.provision.kafka import USERS
+from epicrisis.settings import Settings
 from tests import infra
 
 DEPLOY = infra.CHECKOUT / "deploy"
@@ -50,11 +53,11 @@ def script(service: str) -> str:
     return re.sub(r"^ {8}", "", text[1], flags=re.MULTILINE).replace("$$", "$")
 
 
-def commands() -> set[str]:
+def commands() -> dict[str, Any]:
     for module in COMMAND_MODULES:
         import_module(module)
     found = typer.main.get_command(app)
-    return set(getattr(found, "commands"))  # noqa: B009  (typer's own click is not typed)
+    return dict(getattr(found, "commands"))  # noqa: B009  (typer's own click is not typed)
 
 
 def test_the_compose_file_has_every_part() -> None:
@@ -84,7 +87,15 @@ def test_every_role_is_a_command() -> None:
     readme = (DEPLOY / "README.md").read_text(encoding="utf-8")
     by_hand = set(re.findall(r"docker compose run --rm .*?tool (\w+)", readme))
     assert by_hand
-    assert by_hand <= known
+    assert by_hand <= known.keys()
+
+
+def test_the_doctor_knows_every_variable_that_a_role_is_told() -> None:
+    told = set(re.findall(r"^ +(EPICRISIS_\w+):", COMPOSE, re.MULTILINE))
+    settings = {f"EPICRISIS_{name.upper()}" for name in Settings.model_fields}
+    options = {option.envvar for command in commands().values() for option in command.params} - {None}
+    assert told <= settings | options
+    assert options <= OTHERS
 
 
 def test_no_secret_has_a_default() -> None:
