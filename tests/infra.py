@@ -2,7 +2,7 @@
 
 EPICRISIS_TEST_INFRA=embedded         started by `epicrisis.local` under .epicrisis-test
 EPICRISIS_TEST_INFRA=testcontainers   a container each; images in EPICRISIS_TEST_KAFKA_IMAGE, …_POSTGRES_IMAGE
-EPICRISIS_TEST_INFRA=external         EPICRISIS_KAFKA_BOOTSTRAP, EPICRISIS_KAFKA_ADMIN_PASSWORD, EPICRISIS_DSN
+EPICRISIS_TEST_INFRA=external         EPICRISIS_KAFKA_BOOTSTRAP, EPICRISIS_KAFKA_ADMIN_PASSWORD, EPICRISIS_DSN, and both keys
 """
 
 from __future__ import annotations
@@ -170,6 +170,7 @@ def containers(scratch: Path) -> Iterator[dict[str, Any]]:
             "kafka_admin_password": admin_password,
             "dsn": f"postgresql://postgres:{superuser_password}@{host}:{port}/postgres",
             "wrapping_key": secrets.token_urlsafe(32),
+            "checkpoint_key": secrets.token_urlsafe(32),
         }
         wait_until_both_let_us_in(Settings(**found))
         yield found

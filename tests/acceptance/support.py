@@ -53,7 +53,7 @@ def environment(settings: Settings) -> dict[str, str]:
         found["EPICRISIS_OPERATORS"] = str(settings.operators)
     if settings.kafka_bootstrap is not None:
         found["EPICRISIS_KAFKA_BOOTSTRAP"] = settings.kafka_bootstrap
-    for name in ("kafka_admin_password", "dsn", "wrapping_key"):
+    for name in ("kafka_admin_password", "dsn", "wrapping_key", "checkpoint_key"):
         if (value := getattr(settings, name)) is not None:
             found[f"EPICRISIS_{name.upper()}"] = value.get_secret_value()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EPICRISIS_")}

@@ -49,11 +49,12 @@ def test_what_waits_before_the_chart_is_said(site: Site) -> None:
     finally:
 
         def freed() -> bool:
-            """These reads are events of the patient, too, and wait behind the planted one, some of them later."""
-            site.admin("DELETE FROM projection.parked WHERE subject = %s", subject)
-            return "warning" not in site.ask("Observation/x3").headers
+            """These reads are events of the patient, too, and wait behind the planted one once they are applied."""
+            site.running.wait()
+            return not site.admin("DELETE FROM projection.parked WHERE subject = %s RETURNING 1", subject)
 
         wait_until(freed, "nothing waits before the chart")
+        assert "warning" not in site.ask("Observation/x3").headers
 
 
 def test_an_erased_patients_record_is_gone_and_left_out_aloud(site: Site) -> None:
