@@ -94,7 +94,7 @@ def load(settings: Settings, size: int, workers: int) -> int:
 def made(settings: Settings, turns: list[int]) -> int:
     """What services, relay and ledger do with the events of these rounds."""
     assembly.seldom_collect()
-    keys, books = assembly.key_store(settings, "intake"), assembly.journals(settings)
+    keys, books = assembly.key_store(settings, "intake"), assembly.journals(settings, assembly.services())
     database = Database(settings.dsn_for("cluster", "worker"), size=1)
     store, ledger, log, topic = PostgresStore(database), LedgerFollower(), producer(settings), settings.topic()
     some, events = (event for turn in turns for event in round_of(turn)), 0

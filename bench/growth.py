@@ -38,7 +38,7 @@ def run(short: bool = False) -> Iterator[Row]:
     sizes, probe = ((100,), 100) if short else (SIZES, PROBE)
     with stage() as settings:
         source = events(max(sizes) + len(sizes) * probe)
-        keys, books, lag = key_store(settings, "intake"), journals(settings), Lag(settings)
+        keys, books, lag = key_store(settings, "intake"), journals(settings, services()), Lag(settings)
         there = 0
         for size in sizes:
             with roles(settings, ("relay",), ("work",)):

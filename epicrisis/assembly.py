@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
@@ -23,7 +23,7 @@ from epicrisis.codec.fingerprint import remember
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
 from epicrisis.fhir.codes import Codes
-from epicrisis.found import projection, projections, services
+from epicrisis.found import projection, projections, services, takers
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.inbox import PostgresInbox, Unmapped
@@ -59,16 +59,15 @@ def key_store(settings: Settings, role: str) -> PostgresKeyStore:
 
 
 def journals(
-    settings: Settings, on_append: Callable[[str, Collection[int]], None] | None = None
+    settings: Settings, names: Iterable[str], on_append: Callable[[str, Collection[int]], None] | None = None
 ) -> dict[str, PostgresJournal]:
-    """The journal of every service, each with that service's own role."""
+    """The journals of these services, each with that service's own role."""
 
     def listener(name: str) -> Callable[[Collection[int]], None] | None:
         return None if on_append is None else lambda slices: on_append(name, slices)
 
     return {
-        name: PostgresJournal(name, Database(settings.dsn_for(name, name), name=name), listener(name))
-        for name in services()
+        name: PostgresJournal(name, Database(settings.dsn_for(name, name), name=name), listener(name)) for name in names
     }
 
 
@@ -95,8 +94,8 @@ def intakes(
         keys.close()
     return partial(
         Intake,
-        services=services(),
-        journals=journals(settings, on_append),
+        services=takers(),
+        journals=journals(settings, takers(), on_append),
         # one session has the locks on the messages at hand, the others ask
         inbox=PostgresInbox(Database(settings.dsn_for("intake", "intake"), size=8, name="intake")),
         codec=codec(),
@@ -118,7 +117,7 @@ def break_glass(settings: Settings, on_append: Callable[[str, Collection[int]], 
 
 def _access(settings: Settings, on_append: Callable[[str, Collection[int]], None] | None) -> dict[str, Any]:
     return {
-        "journal": journals(settings, on_append)[ACCESS],
+        "journal": journals(settings, [ACCESS], on_append)[ACCESS],
         "codec": codec(),
         "keys": key_store(settings, ACCESS),
     }

@@ -98,6 +98,11 @@ class Service:
     records: Callable[[Access], To] | None = None
     breaks: Callable[[Glass], To] | None = None
 
+    @property
+    def takes(self) -> bool:
+        """Whether messages can be for it: not for the one that records accesses."""
+        return bool(self.reads) or self.fallback is not None
+
 
 def fold(evolve: Callable[[Any, Any], Any], state: Any, events: Sequence[Any]) -> Any:
     """The state after these events."""

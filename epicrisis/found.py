@@ -19,6 +19,12 @@ def services() -> dict[str, Service]:
 
 
 @cache
+def takers() -> dict[str, Service]:
+    """Those of them that intake asks, and has to have the passwords of."""
+    return {name: service for name, service in services().items() if service.takes}
+
+
+@cache
 def projections() -> dict[str, Projection]:
     """Every folder of ``projections/``, by name."""
     return {name: importlib.import_module(f"projections.{name}").projection for name in _folders("projections")}

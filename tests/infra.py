@@ -2,7 +2,7 @@
 
 EPICRISIS_TEST_INFRA=embedded         started by `epicrisis.local` under .epicrisis-test
 EPICRISIS_TEST_INFRA=testcontainers   a container each; images in EPICRISIS_TEST_KAFKA_IMAGE, …_POSTGRES_IMAGE
-EPICRISIS_TEST_INFRA=external         EPICRISIS_KAFKA_BOOTSTRAP, EPICRISIS_KAFKA_ADMIN_PASSWORD, EPICRISIS_DSN, and both keys
+EPICRISIS_TEST_INFRA=external         EPICRISIS_KAFKA_BOOTSTRAP, …_KAFKA_ADMIN_PASSWORD, EPICRISIS_DSN, both keys
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from epicrisis.cli.app import COMMAND_MODULES, app
 from epicrisis.cli.doctor import OTHERS
-from epicrisis.found import services
+from epicrisis.found import services, takers
 from epicrisis.local.jars import KAFKA_VERSION
 from epicrisis.provision import grants
 from epicrisis.provision.kafka import USERS
@@ -160,8 +160,8 @@ def test_each_role_is_handed_its_own_passwords_and_no_others(tmp_path: Path) -> 
         "relay": {"role.relay", "kafka.relay"},
         "work": {"role.worker", "kafka.worker"},
         "serve": {"role.intake", "role.door", *(f"role.{name}" for name in services())},
-        "mllp": {"role.intake", *(f"role.{name}" for name in services())},
-        "inbox": {"role.intake", "kafka.inbox", *(f"role.{name}" for name in services())},
+        "mllp": {"role.intake", *(f"role.{name}" for name in takers())},
+        "inbox": {"role.intake", "kafka.inbox", *(f"role.{name}" for name in takers())},
         "checkpoint": {"role.checkpoint"},
     }
 

@@ -31,7 +31,7 @@ from epicrisis.doors.fhir_http.whole import Whole
 from epicrisis.doors.fhir_http.writing import Writing
 from epicrisis.doors.fhir_http.written import Written
 from epicrisis.fhir.provenance import PROVENANCE
-from epicrisis.found import services
+from epicrisis.found import takers
 from epicrisis.intake.identity import Digests
 from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
@@ -74,7 +74,7 @@ def door(settings: Settings, *, base: str, on_append: Callable[[str, Collection[
     written = Written()
     taking = Taking(intakes(settings, on_append), quarantine(settings), written)
     current = Current(
-        services=services(), journals=journals(settings), codec=codec(), keys=key_store(settings, "intake")
+        services=takers(), journals=journals(settings, takers()), codec=codec(), keys=key_store(settings, "intake")
     )
     interactions: list[Interaction] = []
     made = Door(
@@ -111,9 +111,10 @@ def _chart(settings: Settings, *, size: int) -> Chart:
 
 
 def _names(settings: Settings) -> Names:
-    known = journals(settings)
+    identifying = {name: service.identifies for name, service in takers().items() if service.identifies}
+    known = journals(settings, identifying)
     return Names(
-        {kind: known[name] for name, service in services().items() for kind in service.identifies},
+        {kind: known[name] for name, kinds in identifying.items() for kind in kinds},
         Digests(settings.wrapping_key_bytes()),
     )
 

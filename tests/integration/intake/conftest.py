@@ -9,6 +9,7 @@ import pytest
 
 from epicrisis import assembly
 from epicrisis.database import Database
+from epicrisis.found import services
 from epicrisis.intake.inbox import PostgresInbox
 from epicrisis.settings import Settings
 from tests.integration.intake.house import House, in_memory
@@ -23,7 +24,7 @@ def cluster(servers: dict[str, Any]) -> Iterator[Settings]:
 
 @pytest.fixture(scope="session")
 def shared_parts(cluster: Settings) -> Iterator[tuple[Any, ...]]:
-    journals = assembly.journals(cluster)
+    journals = assembly.journals(cluster, services())
     database = Database(cluster.dsn_for("intake", "intake"), size=8)
     keys = assembly.key_store(cluster, "intake")
     yield journals, PostgresInbox(database), keys, cluster
