@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from epicrisis.cli.app import COMMAND_MODULES, app
 from epicrisis.cli.doctor import OTHERS
 from epicrisis.found import services, takers
+from epicrisis.local import postgres
 from epicrisis.local.jars import KAFKA_VERSION
 from epicrisis.provision import grants
 from epicrisis.provision.kafka import USERS
@@ -185,6 +186,18 @@ def test_kafka_starts_with_the_same_settings_as_on_one_machine() -> None:
     assert "auto.create.topics.enable=false" in text
 
 
+def test_postgres_logs_no_more_than_on_one_machine() -> None:
+    told = dict(re.findall(r"^      - -c(\w+)=(.+)$", SERVICES["postgres"], re.MULTILINE))
+    private = {
+        name: value
+        for name, value in postgres.SETTINGS.items()
+        if name.startswith(("log_parameter", "log_min", "log_error"))
+    }
+    assert private.items() <= told.items()
+    page = (infra.CHECKOUT / "docs/how-to/run-on-other-servers.md").read_text(encoding="utf-8")
+    assert not [name for name, value in private.items() if f"`{name}={value}`" not in page]
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="not run: no bash on this machine")
 def test_kafkas_start_fills_every_gap_in_its_settings(tmp_path: Path) -> None:
     program = script("kafka")
@@ -220,6 +233,13 @@ def test_what_the_image_installs_is_pinned_by_hash() -> None:
     assert not [source for source in sources if not (infra.CHECKOUT / source).exists()]
     for install in re.findall(r"pip install [^&\n]+", DOCKERFILE):
         assert "--require-hashes" in install or "--no-index" in install, install
+
+
+def test_the_page_on_containers_gives_the_builder_all_that_the_image_copies() -> None:
+    copied = " ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)).split()
+    page = (infra.CHECKOUT / "docs/how-to/containers.md").read_text(encoding="utf-8")
+    [given] = re.findall(r"archive HEAD (.+) \|$", page, re.MULTILINE)
+    assert not [source for source in copied if source.split("/")[0] not in given.split()]
 
 
 def test_the_image_builds_its_wheel_with_all_that_hatchling_needs() -> None:
