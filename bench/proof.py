@@ -230,7 +230,7 @@ def replay(settings: Settings, keys: KeyStore, number: int, times: int) -> Itera
     def known(of: Projection | None = None) -> Iterator[Fact]:
         with auditor.transaction() as cur:
             entries = history(cur, subject)
-        return facts(entries, codec(), opener, of=of)
+        return facts(entries, codec(), opener, of=of, resources=False)
 
     seldom_collect()  # as roles do
     ways: dict[str, Callable[[], object]] = {

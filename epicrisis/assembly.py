@@ -202,14 +202,15 @@ def history_of(
 ) -> list[Fact] | None:
     """A subject's history from the ledger, as the auditor reads it; None where the ledger does not know the subject.
 
-    ``seen_by``: only what this operator had seen, by ``when.known_at``; ``of``: only what this projection hears.
+    ``seen_by``: only what this operator had seen, by ``when.known_at``; ``of``: only what this projection hears, with
+    the resources if it reads them.
     """
     database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
     with database.transaction() as cur:
         entries = history(cur, subject)
         given = delivered(cur, seen_by, subject, when.known_at) if seen_by else {}
     database.close()
-    known = facts(entries, codec(), key_store(settings, "auditor"), when, of)
+    known = facts(entries, codec(), key_store(settings, "auditor"), when, of, resources=False)
     if not entries:
         return None
     return list(replay.seen_by(known, seen_by, given) if seen_by else known)

@@ -346,7 +346,7 @@ def folded(projection: Projection, history: Iterable[tuple[Any, Meta, int]]) -> 
         apply(projection.plan(event, meta), meta, n, rows, counts)
     result: dict[str, list[Any]] = {table.name: [] for table in projection.tables.values()}
     found = {place: cell.row for place, cell in rows.items()} | {place: count.row() for place, count in counts.items()}
-    for (name, _), row in sorted(found.items(), key=lambda item: repr(item[0])):
+    for (name, _), row in sorted(found.items(), key=lambda item: msgspec.json.encode(item[0])):
         if row is not None:
             result[name].append(row)
     return Folded(result, {place: cell.n for place, cell in rows.items() if cell.n})

@@ -9,6 +9,7 @@ import dataclasses
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -65,8 +66,14 @@ def facts(
     keys: KeyStore,
     when: When = ALL,
     of: Projection | None = None,
+    *,
+    resources: bool = True,
 ) -> Iterator[Fact]:
-    """The events of this part of the history, in log order; with ``of`` only those that this projection hears."""
+    """The events of this part of the history, in log order; with ``of`` only those that this projection hears.
+
+    Without ``resources``, and where this projection reads none, `PRESENT` stands for each resource.
+    """
+    facts_only = not resources if of is None else not of.resources
     opened = [(entry.n, codec.open(entry.value)) for entry in entries]
     if of is not None:
         opened = [(n, sealed) for n, sealed in opened if of.touches(sealed.meta.type)]
@@ -79,7 +86,7 @@ def facts(
             yield Fact(n, sealed.meta, None, ERASED)
             continue
         try:
-            yield Fact(n, sealed.meta, codec.unseal(sealed, key, indented=False))
+            yield Fact(n, sealed.meta, codec.unseal(sealed, key, facts=facts_only, indented=False))
         except Poison as problem:
             yield Fact(n, sealed.meta, None, problem.reason)
 
@@ -150,15 +157,20 @@ def _what(fact: Fact) -> str:
 def summary(body: Any) -> str:
     """The facts of a body in one line: displays of codes, and short texts; never the resource."""
     said: list[str] = []
-    for name in fields_of(type(body)):
+    for name in _telling(body.__class__):
         value = getattr(body, name)
-        if name.endswith(("_id", "resource")) or name in ("resource_type", "code_system"):
-            continue
         for one in value if isinstance(value, tuple) else (value,):
             text = (one.display or one.code) if hasattr(one, "display") else one
             if isinstance(text, str) and text and text not in said:
                 said.append(text)
     return " · ".join(said)
+
+
+@cache
+def _telling(body: type[Any]) -> tuple[str, ...]:
+    """The fields that say something to people."""
+    names = [name for name in fields_of(body) if not name.endswith(("_id", "resource"))]
+    return tuple(name for name in names if name not in ("resource_type", "code_system"))
 
 
 Change = dict[str, Any]

@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from epicrisis.fhir.spec import Element, types
 from epicrisis.fhir.values import instant
@@ -228,10 +229,12 @@ _Token = Callable[[str, Any, dict[int, None]], None]
 
 
 class _Plan(NamedTuple):
+    """How a type is read: an object's elements by their places, and what leads on from there."""
+
     decode: Callable[[bytes], Any]
-    tokens: tuple[tuple[str, _Values, _Token], ...]
-    dates: tuple[tuple[_Values, bool], ...]
-    names: tuple[tuple[str, _Values], ...]
+    tokens: tuple[tuple[int, _Values, str, _Token], ...]
+    dates: tuple[tuple[int, _Values, bool], ...]
+    names: tuple[tuple[int, _Values, str], ...]
 
 
 def facts(resource_type: str, raw: bytes) -> Facts:
@@ -239,16 +242,18 @@ def facts(resource_type: str, raw: bytes) -> Facts:
     if resource_type not in parameters():
         return NOTHING
     decode, of_tokens, of_dates, of_names = _plan(resource_type)
-    resource = decode(raw)
+    said = astuple(decode(raw))
     tokens: dict[int, None] = {}
-    for name, values, add in of_tokens:
-        for value in values(resource):
-            add(name, value, tokens)
-    begins, ends = _when(resource, of_dates) if of_dates else (None, None)
+    for at, values, name, add in of_tokens:
+        if (one := said[at]) is not None:
+            for value in values(one):
+                add(name, value, tokens)
+    begins, ends = _when(said, of_dates) if of_dates else (None, None)
     words: dict[tuple[str, str], None] = {}
-    for name, values in of_names:
-        for value in values(resource):
-            words.update(dict.fromkeys(_words(name, value)))
+    for at, values, name in of_names:
+        if (one := said[at]) is not None:
+            for value in values(one):
+                words.update(dict.fromkeys(_words(name, value)))
     return Facts(tuple(tokens), begins, ends, tuple(words)[:WORDS])
 
 
@@ -265,24 +270,30 @@ def standing_for(resource_type: str, tokens: Sequence[int], local: str, system: 
 def references_of(resource_type: str, parameter: str, raw: bytes) -> list[str]:
     """The ids that a resource refers to under a parameter."""
     plan = _plan(resource_type)
-    resource = plan.decode(raw)
-    wanted = [values for name, values, add in plan.tokens if name == parameter and add is _add_reference]
-    return [id_ for values in wanted for value in values(resource) if (id_ := id_of(value.reference))]
+    said = astuple(plan.decode(raw))
+    wanted = [(at, values) for at, values, name, add in plan.tokens if name == parameter and add is _add_reference]
+    found = [value for at, values in wanted if said[at] is not None for value in values(said[at])]
+    return [id_ for value in found if (id_ := id_of(value.reference))]
 
 
 @cache
 def _plan(resource_type: str) -> _Plan:
     known = parameters()[resource_type].values()
     each = [(p, path, _leaf(resource_type, path).type) for p in known for path in p.paths]
+    struct = _struct(resource_type, [path for _, path, _ in each])
+
+    def begin(path: Sequence[str]) -> tuple[int, _Values]:
+        return struct.__struct_fields__.index(path[0]), _values(resource_type, path)
+
     return _Plan(
-        decode=msgspec.json.Decoder(_struct(resource_type, [path for _, path, _ in each])).decode,
+        decode=msgspec.json.Decoder(struct).decode,
         tokens=tuple(
-            (p.name, _values(resource_type, path), _ADDING.get(of, _add_word))
+            (*begin(path), p.name, _ADDING.get(of, _add_word))
             for p, path, of in each
             if p.kind in ("token", "reference")
         ),
-        dates=tuple((_values(resource_type, path), of == "Period") for p, path, of in each if p.kind == "date"),
-        names=tuple((p.name, _values(resource_type, path)) for p, path, _ in each if p.name == "name"),
+        dates=tuple((*begin(path), of == "Period") for p, path, of in each if p.kind == "date"),
+        names=tuple((*begin(path), p.name) for p, path, _ in each if p.name == "name"),
     )
 
 
@@ -300,22 +311,18 @@ def _struct(kind: str, paths: Sequence[tuple[str, ...]]) -> Any:
             continue
         deeper = [path for path in below if path]
         leaf: Any = _LEAVES.get(element.type) or (_struct(element.type, deeper) if deeper else str)
-        fields.append((element.name, list[leaf] if element.many else leaf | None, () if element.many else None))
-    return msgspec.defstruct(kind, [(n, t, msgspec.field(default=d)) for n, t, d in fields], gc=False)
+        fields.append((element.name, (list[leaf] if element.many else leaf) | None, None))
+    return msgspec.defstruct(kind, fields, gc=False)
 
 
 def _values(kind: str, path: Sequence[str]) -> _Values:
-    """Yields what a path leads to, in an object that `_struct` made."""
+    """Yields what a path leads to, of the value of its first element."""
     element = _leaf(kind, path[:1])
-    get = attrgetter(path[0])
-    if len(path) > 1:
-        below = _values(element.type, path[1:])
-        if element.many:
-            return lambda found: [value for one in get(found) for value in below(one)]
-        return lambda found: () if (one := get(found)) is None else below(one)
-    if element.many:
-        return get
-    return lambda found: () if (one := get(found)) is None else (one,)
+    each: _Values = (lambda found: found) if element.many else (lambda found: (found,))
+    if len(path) == 1:
+        return each
+    get, below = attrgetter(path[1]), _values(element.type, path[1:])
+    return lambda found: [value for one in each(found) if (next_ := get(one)) is not None for value in below(next_)]
 
 
 def _add_concept(name: str, value: _Concept, tokens: dict[int, None]) -> None:
@@ -357,9 +364,11 @@ def id_of(reference: str) -> str:
     return parts[1] if len(parts) in (2, 4) and parts[0].isalpha() else ""
 
 
-def _when(resource: Any, dates: Sequence[tuple[_Values, bool]]) -> tuple[datetime | None, datetime | None]:
-    for values, is_period in dates:
-        for value in values(resource):
+def _when(said: Sequence[Any], dates: Sequence[tuple[int, _Values, bool]]) -> tuple[datetime | None, datetime | None]:
+    for at, values, is_period in dates:
+        if said[at] is None:
+            continue
+        for value in values(said[at]):
             try:
                 if not is_period:
                     return interval(value)
