@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from epicrisis import local
 from epicrisis.local import kafka
 from epicrisis.local.launch import start_time
@@ -92,12 +94,21 @@ def embedded(folder: Path) -> Iterator[dict[str, Any]]:
         ours.write_text(start_time(os.getpid()) or "")
     try:
         local.up(settings)
+        if started_by_tests.exists():
+            do_not_sync(settings)
         yield {"state": folder}
     finally:
         with state.lock("test-runs.lock"):
             ours.unlink(missing_ok=True)
             if not others(users) and started_by_tests.exists():
                 local.down(settings)
+
+
+def do_not_sync(settings: Settings) -> None:
+    """PostgreSQL waits for no disk: tests kill processes, and pull no plug. Databases are dropped ten times as fast."""
+    with psycopg.connect(settings.admin_dsn(), autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET fsync = off")
+        admin.execute("SELECT pg_reload_conf()")
 
 
 def others(users: Path) -> list[Path]:
@@ -141,7 +152,7 @@ def containers(scratch: Path) -> Iterator[dict[str, Any]]:
         postgres.with_env(
             "POSTGRES_INITDB_ARGS", "--auth-host=scram-sha-256 --locale-provider=builtin --locale=C.UTF-8"
         )
-        postgres.with_command(f"postgres -c max_connections=200 -c timezone={ZONE}")
+        postgres.with_command(f"postgres -c max_connections=200 -c fsync=off -c timezone={ZONE}")
         stack.enter_context(postgres)
         host, port = postgres.get_container_host_ip(), int(postgres.get_exposed_port(5432))
 
@@ -185,8 +196,6 @@ def wait_until_it_listens(container: Any, port: int, seconds: float = 90) -> Non
 
 
 def wait_until_both_let_us_in(settings: Settings, seconds: float = 90) -> None:
-    import psycopg
-
     deadline = time.monotonic() + seconds
     while True:
         try:
