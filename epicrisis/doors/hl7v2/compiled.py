@@ -148,7 +148,7 @@ def _table(name: str, lines: list[Line], tables: Tables, kind: Literal["segment"
 
 def _is_pure(row: Row, tables: Tables, root: str) -> bool:
     parts = (*row.sources, *(term.source for term in row.when))
-    if any(source.kind not in ("part", "text", "argument") for source in parts) or row.how in ("zoned", "own"):
+    if any(source.kind not in ("part", "text", "argument") for source in parts) or row.how == "zoned":
         return False
     if row.how == "type" and row.word != root:
         return all(_is_pure(_row(line, _root(row.word), tables), tables, row.word) for line in tables.types[row.word])

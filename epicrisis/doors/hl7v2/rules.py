@@ -49,7 +49,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Table(Struct, frozen=True, kw_only=True, eq=False):
-    """The rows of one file. ``pure``: the same text always becomes the same, whatever the message."""
+    """The rows of one file. ``pure``: of one sender, the same text always becomes the same."""
 
     name: str
     rows: tuple[Row, ...]
@@ -109,7 +109,9 @@ class Mappings(Struct, frozen=True, kw_only=True, dict=True, eq=False):
 
     @cached_property
     def memo(self) -> dict[Any, dict[Any, Any]]:
-        """What pure tables have made of a text before, by separators and character set; whoever fills it bounds it."""
+        """What pure tables have made of a text before, by separators, character set and sender; whoever fills it
+        bounds it.
+        """
         return {}
 
     @cached_property

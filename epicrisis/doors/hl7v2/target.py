@@ -73,7 +73,7 @@ class Making:
         """Put a value there. False where one is there already: the first row that has a value wins."""
         placed = False
         *way, last = where.steps
-        for holder in self._holders(way, repetition):
+        for holder in self._holders(way, repetition) if way else (self.made,):
             if last.many:
                 holder.setdefault(last.name, []).append(value)
                 placed = True

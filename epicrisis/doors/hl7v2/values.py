@@ -17,6 +17,8 @@ _V2_TABLE = "http://terminology.hl7.org/CodeSystem/v2-"
 _MEMO, _MEMOS, _MEMO_LENGTH = 4096, 8, 200
 """So many short texts do pure tables remember, of so many kinds of senders; above it, all are forgotten."""
 _NEVER = object()
+_OF_PLAIN = frozenset(("plain", "zoned", "code", "system", "clinic"))
+"""The conversions of plain text; the others look at its parts."""
 
 
 class _Wrong(ValueError):
@@ -30,12 +32,15 @@ class Values:
         self.faults: list[Fault] = []
         self.place = Place()
         self.separators = (message.separators.component, message.separators.subcomponent)
+        self._below = (self.separators, self.separators[1:], ())
         self._message = message
         self._mappings = mappings
         self._zone = _zone(message.head(7)) or mappings.zone
         if len(mappings.memo) > _MEMOS:
             mappings.memo.clear()
-        self._memo: dict[Any, Any] = mappings.memo.setdefault((message.separators, message.codec), {})
+        self._facility = message.head(4)
+        scope = message.separators, message.codec, self._facility
+        self._memo: dict[Any, Any] = mappings.memo.setdefault(scope, {})
 
     def converted(
         self, row: Row, text: str, level: int, component: int = 0, subcomponent: int = 0, argument: str = ""
@@ -57,6 +62,9 @@ class Values:
             self.faults.append(fault)
 
     def _convert(self, row: Row, text: str, level: int, component: int, argument: str) -> Any:
+        if row.how in _OF_PLAIN:
+            plain = self.plain(text, level)
+            return self._of_plain(row, plain) if plain else None
         mappings = self._mappings
         match row.how:
             case "type":
@@ -65,7 +73,7 @@ class Values:
                 parts = [*self._pieces(text, level)[int(row.argument or 1) - 1 :], "", "", ""]
                 return authority(parts[0], parts[1], parts[2], mappings.authorities) if parts[0] or parts[1] else None
             case "own":
-                return own(self._message.head(4), self._message.part(text, int(row.argument)) if row.argument else "")
+                return own(self._facility, self._message.part(text, int(row.argument)) if row.argument else "")
             case "text":
                 return ", ".join(part for part in self._pieces(text, level) if part) or None
             case "id":
@@ -80,21 +88,22 @@ class Values:
                 return phone(self._pieces(text, level)) or None
             case "table":
                 return _V2_TABLE + argument if argument else None
-        plain = self.plain(text, level)
-        if not plain:
-            return None
+            case _:
+                raise AssertionError(row.how)
+
+    def _of_plain(self, row: Row, plain: str) -> Any:
         match row.how:
             case "plain":
                 value = PLAIN[row.word](plain)
                 return None if value == "" else value
-            case "zoned":
-                return ZONED[row.word](plain, self._zone) or None
             case "code":
                 return self._code(row, plain)
+            case "zoned":
+                return ZONED[row.word](plain, self._zone) or None
             case "system":
-                return _system(plain, mappings.systems)
+                return _system(plain, self._mappings.systems)
             case "clinic":
-                clinic = mappings.clinics.get(plain.upper())
+                clinic = self._mappings.clinics.get(plain.upper())
                 return {"system": CLINIC, "value": clinic} if clinic else None
             case _:
                 raise AssertionError(row.how)
@@ -120,13 +129,13 @@ class Values:
         key = (table.name, argument, text, level)
         known = memo.get(key, _NEVER)  # other threads may clear it at any time
         if known is not _NEVER:
-            return known if known is None else dict(known)
+            return _copied(known)
         before = len(self.faults)
         made = self._parts(table, text, level, component, argument)
         if len(self.faults) == before:
             if len(memo) >= _MEMO:
                 memo.clear()
-            memo[key] = made if made is None else dict(made)
+            memo[key] = _copied(made)
         return made
 
     def _parts(self, table: Table, text: str, level: int, component: int, argument: str) -> Any:
@@ -152,7 +161,8 @@ class Values:
                 if not piece or piece == NULL:
                     continue
                 at = (number, source.subcomponent) if level == 0 else (component, number)
-                self.place = outside if outside.component else _at(outside, *at)
+                if row.how == "type" and not outside.component:
+                    self.place = _at(outside, *at)
                 value = self.converted(row, piece, min(below, 2), at[0], at[1], argument)
                 self.place = outside
                 if value is not None:
@@ -176,10 +186,17 @@ class Values:
 
     def plain(self, text: str, level: int) -> str:
         """The first part of a text that may have several, without escapes."""
-        for separator in self.separators[level:]:
+        for separator in self._below[level]:
             if separator in text:
                 text = text.partition(separator)[0]
         return self._message.plain(text)
+
+
+def _copied(value: Any) -> Any:
+    """What rows may add to: of what is remembered, no message may see what another one added."""
+    if isinstance(value, dict):
+        return {name: part if part.__class__ is str else _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _at(place: Place, component: int, subcomponent: int) -> Place:

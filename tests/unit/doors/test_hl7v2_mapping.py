@@ -274,3 +274,15 @@ def test_what_is_remembered_of_one_sender_is_not_said_of_another_and_has_a_bound
         expected = ("de", "deu^x") if number % 2 else ("de*deu", "x")
         assert (language["coding"][0]["code"], language["coding"][0]["display"]) == expected
     assert len(mappings.memo) <= 9
+
+
+def test_what_a_sender_names_by_words_of_its_own_is_not_remembered_for_another() -> None:
+    mappings = compiled()
+    systems = []
+    for facility in (b"MAIN", b"OTHER"):
+        raw = message(pv1="PV1|1|I|||||7^Arzt|||||||||||V1").split(b"|")
+        raw[3] = facility
+        bundle = msgspec.json.decode(mapped(read(b"|".join(raw), mappings.charsets), mappings).bundle)
+        (participant,) = bundle["entry"][1]["resource"]["participant"]
+        systems.append(participant["individual"]["identifier"]["system"])
+    assert systems == [f"urn:epicrisis:hl7v2:{name}" for name in ("MAIN", "OTHER")]

@@ -97,6 +97,16 @@ def test_an_operators_row_stands_in_for_the_shipped_rows_of_that_element(tmp_pat
     assert encounter["status"] == "in-progress"
 
 
+def test_what_a_row_adds_to_a_remembered_value_stays_in_its_message(tmp_path: Path) -> None:
+    rows = "PV1-10,,serviceType,CWE,\nPV1-3.1,,serviceType.coding.display,,\n"
+    mappings = compiled(own(tmp_path, "segments/PV1-Encounter.csv", HEADS["segments/PV1-Encounter.csv"] + rows))
+    for ward in ("ONC", "GYN"):
+        raw = message(pv1=f"PV1|1|I|{ward}||||1^Arzt|||07^Ward^L|||||||||V1")
+        made = msgspec.json.decode(mapped(read(raw, mappings.charsets), mappings).bundle)
+        codings = made["entry"][1]["resource"]["serviceType"]["coding"]
+        assert [coding["display"] for coding in codings] == ["Ward", ward]
+
+
 def test_a_message_of_the_operators_own(tmp_path: Path) -> None:
     own(tmp_path, "messages.csv", "message,kind,note\nADT^A05,visit,pre-admit\n")
     mappings = compiled(tmp_path)
