@@ -27,7 +27,7 @@ from tests.acceptance.test_readme import environment_of
 from tests.infra import CHECKOUT, free_port
 from tests.kernel_support import own_namespace, wait_until
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 PAGE = (CHECKOUT / "docs" / "how-to" / "answer-a-courts-question.md").read_text(encoding="utf-8")
 STEPS = re.findall(r"```sh\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, re.DOTALL)
