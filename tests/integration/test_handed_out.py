@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from hl7.client import MLLPClient
+from kafka import KafkaProducer
 from psycopg.conninfo import conninfo_to_dict
 
 from epicrisis.found import services
@@ -22,11 +23,11 @@ from epicrisis.local.state import write
 from epicrisis.provision.grants import LOGINS
 from epicrisis.provision.kafka import USERS
 from epicrisis.settings import Settings
-from tests.acceptance.support import rows
+from tests.acceptance.support import rows, wait_until
 from tests.contract.test_deploy import ROLES, SERVICES, script
 from tests.hl7v2 import message
 from tests.infra import CHECKOUT, free_port
-from tests.kernel_support import own_namespace, wait_until
+from tests.kernel_support import own_namespace, patient
 
 MANIFEST = """\
 title = "St Jude"
@@ -115,6 +116,15 @@ def taken(port: int, raw: bytes) -> bytes:
     return b""
 
 
+def put(settings: Settings, raw: bytes) -> None:
+    """Put a message into the operator's Kafka inbox."""
+    producer = KafkaProducer(**settings.kafka("operator-stjude"))
+    try:
+        producer.send(settings.inbox("stjude"), key=b"k", value=raw).get(20)
+    finally:
+        producer.close()
+
+
 @pytest.mark.servers
 def test_every_role_works_with_what_it_is_handed_and_asks_for_all_of_it(
     servers: dict[str, Any], tmp_path: Path
@@ -130,13 +140,14 @@ def test_every_role_works_with_what_it_is_handed_and_asks_for_all_of_it(
             files = {role: tmp_path / f"{role}.asked" for role in ROLES}
             return {role: set(file.read_text().split()) if file.exists() else set() for role, file in files.items()}
 
-        def known(table: str) -> bool:
-            return bool(rows(settings, "cluster", f"SELECT FROM {table} LIMIT 1"))
+        def known(table: str) -> int:
+            return len(rows(settings, "cluster", f"SELECT FROM {table}"))
 
         with deployed(settings, tmp_path, ports) as started:
             wait_until(lambda: b"MSA|AA|1" in taken(ports["mllp"], message()), "a message is taken")
-            wait_until(lambda: known("read.clinic_patients"), "its patient is readable")
+            put(settings, json.dumps(patient()).encode())
+            wait_until(lambda: known("read.clinic_patients") == 2, "both patients are readable")
             wait_until(lambda: known("proof.head"), "a checkpoint is made")
             wait_until(lambda: answers(ports["serve"], "/health/ready"), "serve has let itself in everywhere")
-            wait_until(lambda: asked() == handed, "each role has asked for what it was handed")
+            assert asked() == handed
             assert [role for role, process in started.items() if process.poll() is not None] == []
