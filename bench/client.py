@@ -14,10 +14,11 @@ import confluent_kafka
 from kafka import TopicPartition
 
 from bench.contenders import librdkafka
-from bench.events import events, keys_for, value_of
+from bench.events import events, keys_for, send, value_of
 from bench.row import Row, named, versus
 from bench.stage import stage
 from epicrisis.codec import MAX_RECORD, MemoryKeyStore, headers
+from epicrisis.event import Meta
 from epicrisis.relay import producer
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
@@ -29,7 +30,7 @@ EVENTS, ROUNDS, TURNS = 20_000, 4, 2
 
 class Record(NamedTuple):
     partition: int
-    key: bytes
+    meta: Meta
     value: bytes
     headers: list[tuple[str, bytes]]
 
@@ -49,7 +50,7 @@ def run(short: bool = False) -> Iterator[Row]:
         records = [
             Record(
                 partition_of(slice_of(event.meta.subject), settings.partitions),
-                event.meta.subject.bytes,
+                event.meta,
                 value_of(event, keys),
                 headers(event.meta),
             )
@@ -87,9 +88,7 @@ def run(short: bool = False) -> Iterator[Row]:
 def produce(settings: Settings, records: Sequence[Record]) -> int:
     """As the relay does."""
     made = producer(settings)
-    futures = [
-        made.send(settings.topic(), key=r.key, value=r.value, headers=r.headers, partition=r.partition) for r in records
-    ]
+    futures = [send(made, settings, r.meta, r.value) for r in records]
     made.flush(timeout=60)
     made.close()
     return sum(future.succeeded() for future in futures)
@@ -118,7 +117,7 @@ def produce_theirs(settings: Settings, records: Sequence[Record]) -> int:
     for r in records:
         while True:
             try:
-                made.produce(topic, r.value, r.key, r.partition, headers=r.headers, on_delivery=seen)
+                made.produce(topic, r.value, r.meta.subject.bytes, r.partition, headers=r.headers, on_delivery=seen)
                 break
             except BufferError:
                 made.poll(0.01)

@@ -17,7 +17,7 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.events import Event, keys_for, value_of
+from bench.events import Event, keys_for, send, value_of
 from bench.peers.model import TABLES
 from bench.plain import as_json
 from bench.row import named
@@ -138,8 +138,7 @@ def fill_topics(settings: Settings, some: Sequence[Event]) -> None:
     store.close()
     log = producer(settings)
     for event in some:
-        partition = partition_of(slice_of(event.meta.subject), settings.partitions)
-        log.send(settings.topic(), key=event.meta.subject.bytes, value=value_of(event, keys), partition=partition)
+        send(log, settings, event.meta, value_of(event, keys))
     log.flush()
     log.close()
     plain = KafkaProducer(**settings.kafka("admin"), compression_type="zstd", linger_ms=5, batch_size=512 * 1024)

@@ -17,13 +17,16 @@ from uuid import UUID
 
 from epicrisis import simulate
 from epicrisis.assembly import codec
-from epicrisis.codec import DataKey, KeyStore, MemoryKeyStore
+from epicrisis.codec import DataKey, KeyStore, MemoryKeyStore, written_headers
 from epicrisis.event import Meta, fields_of, replace
 from epicrisis.found import services
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.journal import Append, MemoryJournal, NewEvent
+from epicrisis.producing import Batch, Producer
+from epicrisis.settings import Settings
+from epicrisis.slices import partition_of, slice_of
 
 PATIENTS = 60
 """Simulated patients that the copies are made from: some 4,000 events."""
@@ -106,6 +109,18 @@ def value_of(event: Event, keys: dict[UUID, DataKey]) -> bytes:
 def keys_for(some: Sequence[Event], store: KeyStore) -> dict[UUID, DataKey]:
     """The keys of all their subjects."""
     return store.for_subjects({e.meta.subject for e in some})
+
+
+def send(log: Producer, settings: Settings, meta: Meta, value: bytes) -> Batch:
+    """Into the log, as the relay does."""
+    return log.send(
+        settings.topic(),
+        key=meta.subject.bytes,
+        value=value,
+        headers=written_headers(meta.id, meta.type, meta.source, meta.recorded),
+        partition=partition_of(slice_of(meta.subject), settings.partitions),
+        timestamp_ms=int(meta.recorded.timestamp() * 1000),
+    )
 
 
 def appends(some: Sequence[Event], values: Sequence[bytes]) -> dict[str, list[Append]]:

@@ -18,13 +18,12 @@ from multiprocessing import get_context
 import psycopg
 from kafka import KafkaConsumer, TopicPartition
 
-from bench.events import appends, first, keys_for, value_of
+from bench.events import appends, first, keys_for, send, value_of
 from bench.rebuild import round_of
 from bench.row import Row
 from bench.stage import Watch, stage
 from epicrisis import assembly
 from epicrisis.audit.assembled import checkpoints
-from epicrisis.codec import written_headers
 from epicrisis.database import Database
 from epicrisis.fsck.run import CHECKS, fsck
 from epicrisis.ledger import LedgerFollower
@@ -96,7 +95,7 @@ def made(settings: Settings, turns: list[int]) -> int:
     assembly.seldom_collect()
     keys, books = assembly.key_store(settings, "intake"), assembly.journals(settings, assembly.services())
     database = Database(settings.dsn_for("cluster", "worker"), size=1)
-    store, ledger, log, topic = PostgresStore(database), LedgerFollower(), producer(settings), settings.topic()
+    store, ledger, log = PostgresStore(database), LedgerFollower(), producer(settings)
     some, events = (event for turn in turns for event in round_of(turn)), 0
     while batch := list(islice(some, BATCH)):
         known = keys_for(batch, keys)
@@ -107,14 +106,7 @@ def made(settings: Settings, turns: list[int]) -> int:
         delivered = []
         for (meta, _), value in zip(batch, values, strict=True):
             partition = partition_of(slice_of(meta.subject), settings.partitions)
-            log.send(
-                topic,
-                key=meta.subject.bytes,
-                value=value,
-                headers=written_headers(meta.id, meta.type, meta.source, meta.recorded),
-                partition=partition,
-                timestamp_ms=int(meta.recorded.timestamp() * 1000),
-            )
+            send(log, settings, meta, value)
             delivered.append(Delivered(partition, 0, meta, value))
         with store.transaction() as at_:
             ledger.apply(at_, sorted(delivered, key=lambda d: d.partition), 0)
