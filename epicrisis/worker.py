@@ -220,9 +220,8 @@ class Worker:
                 polled = consumer.poll(timeout_ms=POLL_MS, max_records=BATCH)
                 if self._clock() > self._given_by:
                     raise Unreachable("the group took the partitions and shares out none: joined anew")
-                records = [
-                    r for some in polled.values() for r in some if (self._names[0], r.partition) in self._held.at
-                ]
+                held = {partition for _, partition in self._held.at}
+                records = [r for place, some in polled.items() if place.partition in held for r in some]
                 batch = self._read(records) if records else None
                 self._settle()
                 if not self._look(consumer) and (batch or self._clock() >= self._heal_at):
