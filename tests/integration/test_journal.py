@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -258,7 +259,10 @@ def test_writers_of_crossing_subjects_never_block_each_other_for_good(journal: J
 
 
 def test_a_cursor_in_a_slice_never_skips_while_others_write(postgres: PostgresJournal, dsn: str) -> None:
-    """The order of pos in a slice is the order of commits. Without the slice's lock this fails within a second."""
+    """The order of pos in a slice is the order of commits. Without the slice's lock this fails within a second.
+
+    Each writer is another process's: within one, small appends go together.
+    """
     at, each = 77, 40
     subjects = [[subject_in(at) for _ in range(2)] for _ in range(WRITERS)]
     written = threading.Event()
@@ -279,8 +283,10 @@ def test_a_cursor_in_a_slice_never_skips_while_others_write(postgres: PostgresJo
                     return
 
     def write(number: int) -> None:
-        for n in range(each):
-            postgres.append([append_of(subjects[number][n % 2], n // 2, 1), append_of(uuid4(), 0, 1)])
+        with closing(Database(dsn, size=1)) as database:
+            journal = PostgresJournal("chart", database)
+            for n in range(each):
+                journal.append([append_of(subjects[number][n % 2], n // 2, 1), append_of(uuid4(), 0, 1)])
 
     follower = threading.Thread(target=follow)
     follower.start()
