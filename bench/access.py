@@ -28,24 +28,29 @@ def run(short: bool = False) -> Iterator[Row]:
     with stage(own=False) as settings, roles(settings, ("relay",), ("work",)):
         records.fill(settings, 300 if short else RESOURCES)
         with door(settings) as recorded, door(settings, module="bench.unrecorded") as plain:
-            reads = 20 if short else READS
+            reads, warm = (5, 2) if short else (READS, WARM)
             patients = records.patients(plain[0])
             everything = [f"/Patient/{p}/$everything?_count=1000" for p in patients]
             coded = [url for p in patients[:20] for url in records.coded(plain[0], p)]
             single = [f"/Patient/{p}" for p in patients]
             found = [f"/Observation?patient={p}&_count=50" for p in patients]
-            yield from _rows("$everything", recorded, plain, everything, reads)
-            yield from _rows("Observations of a patient", recorded, plain, found, reads)
-            yield from _rows("Observation by patient and code", recorded, plain, coded, reads)
-            yield from _rows("one Patient", recorded, plain, single, reads)
+            yield from _rows("$everything", recorded, plain, everything, reads, warm)
+            yield from _rows("Observations of a patient", recorded, plain, found, reads, warm)
+            yield from _rows("Observation by patient and code", recorded, plain, coded, reads, warm)
+            yield from _rows("one Patient", recorded, plain, single, reads, warm)
             yield _at_once(recorded[0], plain[0], single, reads)
 
 
 def _rows(
-    name: str, recorded: tuple[httpx.Client, Role], plain: tuple[httpx.Client, Role], urls: Sequence[str], reads: int
+    name: str,
+    recorded: tuple[httpx.Client, Role],
+    plain: tuple[httpx.Client, Role],
+    urls: Sequence[str],
+    reads: int,
+    warm: int,
 ) -> Iterator[Row]:
     both = (recorded, plain)
-    for url in islice(cycle(urls), WARM):
+    for url in islice(cycle(urls), warm):
         for client, _ in both:
             client.get(url).raise_for_status()
     busy = [role.cpu_seconds() for _, role in both]

@@ -242,7 +242,7 @@ def run(short: bool = False) -> Iterator[Row]:
         everybody: list[Store] = [sealed, unsealed, theirs, ciphered]
         pairs = [(sealed, theirs), (sealed, ciphered), (unsealed, theirs)]
         peer = named("eventsourcing")
-        turns = 2 if short else TURNS
+        turns = 1 if short else TURNS
         for writers, (per_command, commands) in product(WRITERS, COMMANDS.items()):
             commands = writers if short else commands * min(writers, 2)
             rates = _append_turns(everybody, per_command, commands, turns, writers)
