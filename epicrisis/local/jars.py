@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,19 +28,34 @@ def committed() -> dict[str, str]:
 def fetch() -> list[Path]:
     """Every jar of the class path, fetched if need be and checked."""
     try:
-        import jgo
+        import jgo  # noqa: F401
     except ImportError:
         raise SettingsError(
             "jgo is not installed: `pip install 'epicrisis[local]'`, or name a broker in EPICRISIS_KAFKA_BOOTSTRAP"
         ) from None
     try:
-        found = [Path(jar) for jar in jgo.build("+".join(COORDINATES)).all_jars]
+        found = build("+".join(COORDINATES))
     except Exception as error:  # jgo lets through whatever its HTTP client and parser raise
         raise Unreachable(
             f"Apache Kafka's jars could not be fetched from Maven Central ({type(error).__name__}): check the network "
             "and try again; a machine without one can get a copy of another's ~/.m2 and ~/.cache/jgo"
         ) from None
     return check(found)
+
+
+def build(coordinates: str) -> list[Path]:
+    """The jars of a class path, fetched if need be: by one process at a time, because jgo's caches bear no two."""
+    import jgo
+    from jgo.config import GlobalSettings
+
+    folder = GlobalSettings.load().cache_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
+        return [Path(jar) for jar in jgo.build(coordinates).all_jars]
+    finally:
+        os.close(lock)
 
 
 def cached() -> list[Path] | None:

