@@ -61,7 +61,7 @@ class Item(msgspec.Struct, gc=False):
     if_match: int | None = None
     """The version that it changes; None: whichever."""
     kept_for: UUID | None = None
-    """The subject of the resource that its condition has found."""
+    """The subject of the resource that its condition, or the id that it has here, has found."""
 
 
 class Resolver:

