@@ -220,7 +220,7 @@ class Worker:
                 polled = consumer.poll(timeout_ms=POLL_MS, max_records=BATCH)
                 if self._clock() > self._given_by:
                     raise Unreachable("the group took the partitions and shares out none: joined anew")
-                held = {partition for _, partition in self._held.at}
+                held = self._held.partitions
                 records = [r for place, some in polled.items() if place.partition in held for r in some]
                 batch = self._read(records) if records else None
                 self._settle()
@@ -261,7 +261,7 @@ class Worker:
             now = [c.name for c in self._following(at)]
         if now == self._names:
             return False
-        partitions = sorted({partition for _, partition in self._held.at})
+        partitions = sorted(self._held.partitions)
         self._held = Held({})
         self.assigned(consumer, partitions)
         return True
@@ -334,7 +334,7 @@ class Worker:
     def _heal(self) -> None:
         """Subjects that wait for a missing event: fetch it from the journal, apply the queue."""
         self._heal_at = self._clock() + HEAL_SECONDS
-        partitions = sorted({partition for _, partition in self._held.at})
+        partitions = sorted(self._held.partitions)
         with self._store.transaction() as at:
             waiting = waiting_for_gaps(at, self._names, partitions)
         for name, subject in waiting:

@@ -36,6 +36,11 @@ class Held:
         """Take these partitions over: whoever held them before can no longer move their offsets."""
         return cls(at.take(consumers, partitions))
 
+    @property
+    def partitions(self) -> set[int]:
+        """Those that this worker has."""
+        return {partition for _, partition in self.at}
+
     def next_offset(self, partition: int) -> int:
         """Where to read on: the least that any consumer needs."""
         return min(offset for (_, p), (offset, _) in self.at.items() if p == partition)
@@ -68,7 +73,7 @@ def run_batch(
     _hold(at, consumers, held, upto)
     positions = Positions.load(at, [c.name for c in consumers], {i.meta.subject for i in items})
     parked: Counter[str] = Counter()
-    shard = min(partition for _, partition in held.at)  # of this worker alone, and the same for all its batches
+    shard = min(held.partitions)  # of this worker alone, and the same for all its batches
     first = {i.partition: i.offset for i in reversed(items)}
     for consumer in consumers:
         own = items
