@@ -11,7 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "docs" / "scoreboard" / "results.json"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "scoreboard" / "results.json"
+WRITTEN = ("docs/scoreboard", "docs/explanation/scoreboard.md")
+"""What a run writes itself, from its first benchmark on."""
 PACKAGES = (
     "kafka-python",
     "psycopg",
@@ -53,17 +56,26 @@ def about_this_run() -> dict[str, Any]:
     """When, which commit, how busy the machine was before (its load also counts what ran just before)."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(ROOT),
         "load": round(os.getloadavg()[0], 2),
     }
 
 
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+def commit(checkout: Path) -> str:
+    """The commit of a checkout, ``-dirty`` where anything but `WRITTEN` has changed since."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        name = _git(checkout, "describe", "--always")
+        others = [f":(top,exclude){path}" for path in WRITTEN]
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", ":/", *others)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{name}-dirty" if changed else name
+
+
+def _git(checkout: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _version(name: str) -> str | None:

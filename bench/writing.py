@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import orjson
 
 from bench.bundles import Sent, alone
 from bench.door import door
@@ -35,7 +36,7 @@ def run(short: bool = False) -> Iterator[Row]:
         warm, some = some[: len(some) // 8], some[len(some) // 8 :]
         send(client, warm, anew=True)  # what is made at the first request is there now, in each process
         before, watch = sum(cpu_seconds(role.pid)), Watch()
-        took = send(client, some, anew=False)
+        took = send(client, some)
         seconds, busy = watch()
         processor = sum(cpu_seconds(role.pid)) - before
     resources = sum(sent.entries for sent in some)
@@ -52,18 +53,20 @@ def run(short: bool = False) -> Iterator[Row]:
     yield {"row": "a Bundle over HTTP, p99", "value": p99, "unit": "ms", "note": note}
 
 
-def send(client: httpx.Client, some: Sequence[Sent], *, anew: bool) -> list[float]:
+def send(client: httpx.Client, some: Iterable[Sent], connections: int = CLIENTS, *, anew: bool = False) -> list[float]:
     """How long each Bundle took, in seconds. ``anew``: each over a connection of its own."""
+    todo = iter(some)  # of all threads: a connection takes the next one when it has its answer
+    headers = FHIR | ({"Connection": "close"} if anew else {})
 
-    def share(number: int) -> list[float]:
+    def share(_: int) -> list[float]:
         took = []
         with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=120) as own:
-            for sent in some[number::CLIENTS]:
+            for sent in todo:
                 began = time.perf_counter()
-                headers = FHIR | ({"Connection": "close"} if anew else {})
-                own.post("/", content=sent.raw, headers=headers).raise_for_status()
+                answer = own.post("/", content=sent.raw, headers=headers).raise_for_status()
                 took.append(time.perf_counter() - began)
+                assert len(orjson.loads(answer.content)["entry"]) == sent.entries, "not every entry was answered"
         return took
 
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        return [one for took in clients.map(share, range(CLIENTS)) for one in took]
+    with ThreadPoolExecutor(connections) as clients:
+        return [one for took in clients.map(share, range(connections)) for one in took]
