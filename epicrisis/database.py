@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from typing import Any, LiteralString
 from uuid import UUID
 
+import msgspec
 import psycopg
+from psycopg.types.json import set_json_dumps
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from epicrisis.errors import Unreachable
 
+set_json_dumps(msgspec.json.encode)
 UNLESS_SAID = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 UNLESS_SAID["tcp_user_timeout"] = 30_000
 """A server that is gone without a word is missed after half a minute: the system's own answer is two hours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,16 @@ from epicrisis.intake.watch import Watch
 from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.intake")
+
+
+class _Local(threading.local):
+    """What no two threads may use at the same time."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=3)
+
+
+_local = _Local()
 MAX_BYTES = 256 * 1024 * 1024
 RECORD_BYTES = 1024 * 1024
 """Originals of so many bytes at most are recorded together."""
@@ -52,7 +63,7 @@ def seal_original(plain: Plain, key: DataKey, message: UUID) -> bytes:
     raw, compact, unit, source = plain
     kept = bytes([unit]) + compact + raw[len(raw.rstrip(_SPACE)) :] if unit else raw
     both = kept + _APART + source if source else kept
-    return seal(zstandard.compress(both, level=3), key, b"original" + message.bytes)
+    return seal(_local.compressor.compress(both), key, b"original" + message.bytes)
 
 
 def unseal_original(sealed: bytes, key: DataKey, message: UUID) -> bytes:

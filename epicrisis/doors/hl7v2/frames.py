@@ -95,6 +95,8 @@ class Batch(NamedTuple):
 
 def unbatched(content: bytes) -> Batch | None:
     """The messages of a batch (FHS, BHS, or several MSH in one frame); None where the frame is one message."""
+    if content.count(b"MSH") <= 1 and b"FHS" not in content and b"BHS" not in content:
+        return None
     heads = list(_HEADS.finditer(content))
     names = [head[1] for head in heads]
     if names.count(b"MSH") <= 1 and not {b"FHS", b"BHS"} & set(names):

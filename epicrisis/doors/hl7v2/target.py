@@ -8,7 +8,8 @@ participant[a*].type    every item that other rows have made under this name
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
@@ -27,13 +28,23 @@ class Step(Struct, frozen=True):
     each: bool = False
 
 
-class Target(Struct, frozen=True):
+class Target(Struct, frozen=True, dict=True):
     """The way to an element, its FHIR type, and the codes that a required binding allows."""
 
     text: str
     steps: tuple[Step, ...]
     type: str
     codes: tuple[str, ...] = ()
+
+    @cached_property
+    def way(self) -> tuple[Step, ...]:
+        """The steps to the object that has it."""
+        return self.steps[:-1]
+
+    @cached_property
+    def last(self) -> Step:
+        """The step from that object."""
+        return self.steps[-1]
 
     @property
     def primitive(self) -> bool:
@@ -72,8 +83,8 @@ class Making:
     def set(self, where: Target, value: Any, repetition: int) -> bool:
         """Put a value there. False where one is there already: the first row that has a value wins."""
         placed = False
-        *way, last = where.steps
-        for holder in self._holders(way, repetition) if way else (self.made,):
+        last = where.last
+        for holder in self._holders(where.way, repetition) if where.way else (self.made,):
             if last.many:
                 holder.setdefault(last.name, []).append(value)
                 placed = True
@@ -82,7 +93,7 @@ class Making:
                 placed = True
         return placed
 
-    def _holders(self, way: list[Step], repetition: int) -> Iterable[dict[str, Any]]:
+    def _holders(self, way: Sequence[Step], repetition: int) -> Iterable[dict[str, Any]]:
         holders = [self.made]
         for step in way:
             if step.each:
