@@ -25,6 +25,10 @@ WHOLE_TABLE = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 """How PostgreSQL reads a table whole. Who looks rows up by key never wants that; but a plan that was made while the
 table was small, and is kept, would go on doing it, and cost more with every row.
 """
+ONE_PLAN = {"plan_cache_mode": "force_generic_plan"}
+"""Who asks small questions, again and again: for ids in an array PostgreSQL takes its own guess of ten for more than
+there mostly are, and plans anew each time, which costs up to eight times the answer.
+"""
 ASKED = "20s"
 """So long a query may take that a client of a front door asks for."""
 FROZEN = "10s"
@@ -114,6 +118,8 @@ def _settings_of(role: str) -> dict[str, str]:
         found["statement_timeout"] = ASKED
     if role not in grants.SURVEYORS:
         found |= dict.fromkeys(WHOLE_TABLE, "off")
+    if role in ("intake", "door", *services()):
+        found |= ONE_PLAN
     return found
 
 

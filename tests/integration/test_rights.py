@@ -337,6 +337,22 @@ def test_a_front_door_reads_by_no_other_way(filled: Settings, table: str) -> Non
         connection.execute(f"SELECT * FROM {table}")
 
 
+@pytest.mark.parametrize(
+    ("database", "role", "query"),
+    [
+        ("cluster", "door", "SELECT 1 FROM read.ledger_seen WHERE subject = ANY(%s::uuid[])"),
+        ("chart", "chart", "SELECT 1 FROM journal.event WHERE subject = ANY(%s::uuid[])"),
+        ("keys", "intake", "SELECT 1 FROM keys.data_key WHERE subject = ANY(%s::uuid[])"),
+    ],
+)
+def test_what_is_asked_again_and_again_is_planned_once(cluster: Settings, database: str, role: str, query: Any) -> None:
+    with psycopg.connect(cluster.dsn_for(database, role), prepare_threshold=0) as connection:
+        for _ in range(10):
+            connection.execute(query, ([uuid4()],))
+        kept = connection.execute("SELECT generic_plans, custom_plans FROM pg_prepared_statements", prepare=False)
+        assert kept.fetchall()[0] == (10, 0)
+
+
 # Kafka
 
 

@@ -254,11 +254,10 @@ class View:
             return {}
         wanted = set(places)
         self._accessed.took(wanted)
-        rows = self._events("kept", wanted)
-        opened = [self._codec.open(values[4]) for values in rows]
-        keys = self._keys.by_ids({sealed.meta.key for sealed in opened if sealed.meta.key is not None})
+        rows = [(place, recorded, self._codec.open(value)) for place, _, recorded, value in self._events(wanted)]
+        keys = self._keys.by_ids({sealed.meta.key for _, _, sealed in rows if sealed.meta.key is not None})
         found: dict[Place, Kept] = {}
-        for (subject, source, seq, recorded, _), sealed in zip(rows, opened, strict=True):
+        for place, recorded, sealed in rows:
             key = keys.get(sealed.meta.key) if sealed.meta.key is not None else None
             raw = None
             if key is not None:
@@ -266,25 +265,23 @@ class View:
                     raw = self._codec.resource(sealed, key, indented=indented)
                 except Poison:
                     raw = None
-            found[Place(subject, source, seq)] = Kept(recorded, raw)
+            found[place] = Kept(recorded, raw)
         return found
 
-    def _events(self, query: str, places: set[Place]) -> list[tuple[Any, ...]]:
-        """What a query finds at these places: subject, source, seq, and more."""
+    def _events(self, places: set[Place]) -> list[tuple[Place, int, datetime, bytes]]:
+        """What lies at these places: the event's number, when it was recorded, and its value."""
         subjects, sources = {place.subject for place in places}, {place.source for place in places}
-        self._cur.execute(
-            _SQL[query],
-            {
-                "slices": array({slice_of(subject) for subject in subjects}),
-                "subjects": array(subjects),
-                "sources": list(sources),
-                "seqs": array({place.seq for place in places}),
-            },
-        )
-        rows = self._cur.fetchall()
+        given = {"sources": list(sources), "seqs": array({place.seq for place in places})}
+        if len(subjects) == 1:
+            (subject,) = subjects
+            self._cur.execute(_SQL["events_of_one"], given | {"subject": subject, "slice": slice_of(subject)})
+        else:
+            slices = array({slice_of(subject) for subject in subjects})
+            self._cur.execute(_SQL["events_of_several"], given | {"subjects": array(subjects), "slices": slices})
+        found = [(Place(*row[:3]), *row[3:]) for row in self._cur.fetchall()]
         if len(subjects) > 1 or len(sources) > 1:
-            rows = [values for values in rows if values[:3] in places]
-        return rows
+            found = [one for one in found if one[0] in places]
+        return found
 
 
 def by_resource(rows: Iterable[tuple[Row, tuple[int, ...]]]) -> dict[UUID, Rows]:

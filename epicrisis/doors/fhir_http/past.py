@@ -67,8 +67,7 @@ class Past(View):
         """Where the events at these places come from: it is in their envelopes, so it is known of an erased one too."""
         if not places:
             return {}
-        rows = self._events("origins", set(places))
-        return {Place(*row[:3]): origin_of(self._codec.open(row[4]).meta, row[3]) for row in rows}
+        return {place: origin_of(self._codec.open(value).meta, n) for place, n, _, value in self._events(set(places))}
 
     def place_of(self, subject: UUID, n: int) -> Place | None:
         """Where a subject's event of this number lies; None where there is none, or the clinic may not see it."""

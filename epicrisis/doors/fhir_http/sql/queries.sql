@@ -34,8 +34,13 @@ GROUP BY resource_id
 -- recorded: when each event of a subject was recorded
 SELECT source, seq, recorded FROM read.ledger_seen WHERE subject = %(subject)s AND slice = %(slice)s
 
--- kept: events by their place; more than were asked for where several sources or subjects are
-SELECT subject, source, seq, recorded, value FROM read.ledger_seen
+-- events_of_one: one subject's events by their place, in the one part of the ledger where they are
+SELECT subject, source, seq, n, recorded, value FROM read.ledger_seen
+WHERE slice = %(slice)s AND subject = %(subject)s
+    AND source = ANY(%(sources)b::text[]) AND seq = ANY(%(seqs)s::bigint[])
+
+-- events_of_several: more than were asked for
+SELECT subject, source, seq, n, recorded, value FROM read.ledger_seen
 WHERE slice = ANY(%(slices)s::smallint[]) AND subject = ANY(%(subjects)s::uuid[])
     AND source = ANY(%(sources)b::text[]) AND seq = ANY(%(seqs)s::bigint[])
 
@@ -43,11 +48,6 @@ WHERE slice = ANY(%(slices)s::smallint[]) AND subject = ANY(%(subjects)s::uuid[]
 SELECT subject, n, source, seq, recorded, value FROM read.ledger_seen
 WHERE slice = ANY(%(slices)s::smallint[]) AND subject = ANY(%(subjects)s::uuid[])
 ORDER BY subject, n
-
--- origins: events by their place, with their number; more than were asked for where several sources or subjects are
-SELECT subject, source, seq, n, value FROM read.ledger_seen
-WHERE slice = ANY(%(slices)s::smallint[]) AND subject = ANY(%(subjects)s::uuid[])
-    AND source = ANY(%(sources)b::text[]) AND seq = ANY(%(seqs)s::bigint[])
 
 -- origin: a subject's event by its number
 SELECT source, seq FROM read.ledger_seen WHERE slice = %(slice)s AND subject = %(subject)s AND n = %(n)s
