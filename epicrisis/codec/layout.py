@@ -54,6 +54,14 @@ def reindent(compact: bytes, unit: int) -> bytes:
     return whole
 
 
+def unindented(raw: bytes) -> bytes:
+    """A resource as deciders compare it: without its indentation, where that is proven to come back."""
+    if isinstance(raw, Unindented):
+        return raw
+    compact, layout = _compact(raw)
+    return raw if layout == COMPACT else Unindented.of(compact, layout)
+
+
 def layout_at(unit: int, level: int) -> int:
     """The layout of what stands at this level of a text that is indented by so many blanks a level."""
     return UNITS[unit] + unit * level
@@ -63,7 +71,8 @@ def pack(raw: bytes, known: Sequence[bytes]) -> tuple[bytes, int]:
     """The bytes to keep, and their layout, a byte. ``known``: up to two texts that `unpack` will be given again."""
     if b"\x00" in raw or b"\x01" in raw:
         return raw, VERBATIM
-    kept, layout = (raw, raw.layout) if isinstance(raw, Unindented) else _compact(raw)
+    kept = unindented(raw)
+    layout = kept.layout if isinstance(kept, Unindented) else COMPACT
     for mark, text in zip(_MARKS, known, strict=False):
         kept = kept.replace(text, mark)
     return kept, layout

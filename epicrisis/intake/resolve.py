@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from epicrisis.codec.layout import Unindented
+from epicrisis.codec.layout import Unindented, unindented
 from epicrisis.errors import Foreign, Malformed, NotHere, Refused, Unresolved
 from epicrisis.fhir.gate import Checked, Entry
 from epicrisis.fhir.references import VALUES, cut, text_of, written
@@ -101,9 +101,8 @@ class Resolver:
         for item, parts in zip(items, cuts, strict=True):
             self._at = item.index
             parts[VALUES] = map(self._written.__getitem__, parts[VALUES])
-            item.raw = b"".join(parts)
-            if layout is not None:
-                item.raw = Unindented.of(item.raw, layout)
+            raw = b"".join(parts)
+            item.raw = unindented(raw) if layout is None else Unindented.of(raw, layout)
         for item in items:
             self._at = item.index
             item.subject = self._subject(item)

@@ -53,6 +53,16 @@ def test_the_same_create_again_is_the_same_resource(house: House) -> None:
     assert (again.status_code, again.headers["location"]) == (200, first.headers["location"])
 
 
+@pytest.mark.parametrize("layout", [{"separators": (",", ":")}, {}, {"indent": 2}, {"indent": 4}])
+def test_the_same_update_again_changes_nothing_however_it_is_written(house: House, layout: dict[str, Any]) -> None:
+    for resource in (patient("p1"), observation("o1")):
+        path, raw = f"/{resource['resourceType']}/{resource['id']}", json.dumps(resource, **layout).encode()
+        assert [house.ask("PUT", path, raw).headers["etag"] for _ in range(3)] == ['W/"1"'] * 3
+        entry = json.dumps(bundle("batch", put(resource)), **layout).encode()
+        assert [house.ask("POST", "", entry).status_code for _ in range(2)] == [200, 200]
+        assert house.ask("PUT", path, raw).headers["etag"] == 'W/"1"', "in a Bundle, too"
+
+
 def test_what_was_entered_in_error_may_be_created_again(house: House) -> None:
     ids = []
     for _ in range(3):
