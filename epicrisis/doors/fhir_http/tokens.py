@@ -143,7 +143,9 @@ class Tokens:
         """An access token for an assertion: asked for ∩ allowed."""
         try:
             form = _form(call)
-            if form.get("grant_type") != "client_credentials":
+            if "grant_type" not in form:
+                raise _OAuthError("invalid_request", "grant_type is missing: it must be client_credentials")
+            if form["grant_type"] != "client_credentials":
                 raise _OAuthError("unsupported_grant_type", "grant_type must be client_credentials")
             caller, extensions = self._asserted(form)
             given = granted(scopes(form.get("scope", "")), caller.scopes)
@@ -253,10 +255,12 @@ class Tokens:
         assertion = form.get("client_assertion", "")
         now = self._clock()
         try:
-            claimed: Any = json.loads(jws.extract_compact(assertion.encode()).payload)
+            signed = jws.extract_compact(assertion.encode())
+            claimed: Any = json.loads(signed.payload)
             registered = self._clients[claimed["iss"]]
-            claims = jwt.decode(assertion, registered.keys, algorithms=list(ALGORITHMS)).claims
-        except (JoseError, ValueError, KeyError, TypeError):
+            key = registered.keys.get_by_kid(signed.headers()["kid"])
+            claims = jwt.decode(assertion, key, algorithms=list(ALGORITHMS)).claims
+        except (JoseError, ValueError, KeyError, TypeError, RecursionError):
             raise _OAuthError(
                 "invalid_client", "no client that is known here has signed this with its key", 401
             ) from None
@@ -272,17 +276,19 @@ class Tokens:
             check.validate(claims)
         except JoseError as error:
             raise _OAuthError("invalid_client", f"the assertion is refused: {error.error}", 401) from None
-        expires = float(claims["exp"])
-        if expires > now.timestamp() + LIFE.total_seconds() + SKEW:
+        if claims["exp"] > now.timestamp() + LIFE.total_seconds() + SKEW:
             raise _OAuthError("invalid_client", "the assertion is valid for more than five minutes", 401)
-        over = datetime.fromtimestamp(expires, UTC) + timedelta(seconds=SKEW)
+        over = datetime.fromtimestamp(claims["exp"], UTC) + timedelta(seconds=SKEW)
         if not self._assertions.first_use(registered.caller.client, claims["jti"], now, over):
             raise _OAuthError("invalid_client", "the assertion was used before: sign a new one", 401)
         return registered.caller, claims.get("extensions")
 
 
 def _form(call: Call) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(call.body.decode()).items()}
+    given = parse_qs(call.body.decode())
+    if any(len(values) > 1 for values in given.values()):
+        raise _OAuthError("invalid_request", "each parameter may be given once")
+    return {name: values[0] for name, values in given.items()}
 
 
 def _opened(claim: Any) -> Opened | None:

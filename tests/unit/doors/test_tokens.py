@@ -137,6 +137,7 @@ NOW = datetime.now(UTC).timestamp()
         ({"exp": int(NOW) + 3600}, "valid for too long"),
         ({"exp": None}, "for ever"),
         ({"exp": "soon"}, "no time"),
+        ({"exp": 10**400}, "valid for longer than there is time"),
         ({"jti": None}, "not to be told apart"),
         ({"jti": 7}, "jti is no text"),
         ({"iss": "other"}, "of nobody known"),
@@ -157,6 +158,25 @@ def test_a_stranger_gets_nothing(house: House) -> None:
     unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
     for signed in (sign(STRANGER), "", "a.b.c", "{}", f"{header}.{payload}.", f"{unsigned}.{payload}."):
         assert house.ask(signed).status_code == 401, signed
+
+
+def test_an_assertion_that_is_no_json_to_speak_of_gets_nothing(house: House) -> None:
+    header = sign().partition(".")[0]
+    deep = base64.urlsafe_b64encode(b"[" * 20_000).rstrip(b"=").decode()
+    for signed in (f"{header}.{deep}.x", f"{deep}.{deep}.x"):
+        refused = house.ask(signed)
+        assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+
+
+def test_an_assertion_names_its_key(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from joserfc import jwt
+
+    monkeypatch.setitem(CLIENTS, "his", Registered(CALLER, KeySet([KEY])))
+    claims = {"iss": "his", "sub": "his", "aud": BASE + ENDPOINT, "exp": int(NOW) + 60}
+    for header, status in (({"kid": KEY.kid}, 200), ({}, 401), ({"kid": "another"}, 401)):
+        claims["jti"] = f"{header}"
+        signed = jwt.encode({"alg": "ES384", **header}, claims, KEY, algorithms=["ES384"])
+        assert house.ask(signed).status_code == status, header
 
 
 def test_the_public_key_is_no_secret_to_sign_with(house: House) -> None:
@@ -193,6 +213,14 @@ def test_an_assertion_counts_once_for_all_processes(house: House) -> None:
 def test_a_wrong_form_is_told_what_is_wrong(house: House, changes: dict[str, str], error: str) -> None:
     refused = house.ask(sign(), **changes)
     assert (refused.status_code, refused.json()["error"]) == (400, error)
+
+
+def test_a_form_without_what_it_needs_or_with_it_twice_is_no_request(house: House) -> None:
+    good = form(sign(), "system/*.cruds")
+    without = {name: value for name, value in good.items() if name != "grant_type"}
+    for given in (without, {**good, "scope": ["system/*.r", "system/*.s"]}):
+        refused = house.client.post(f"/fhir{ENDPOINT}", data=given)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
 
 
 def test_a_token_is_over_after_five_minutes_and_forged_ones_never_begin(house: House) -> None:
