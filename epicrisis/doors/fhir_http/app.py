@@ -41,7 +41,7 @@ from epicrisis.fhir.read import Body
 from epicrisis.lockstep import Lockstep
 
 BODY_SECONDS = 30.0
-"""A client that sends nothing for so long is left."""
+"""A client that sends nothing for so long is left, and one whose form is not there by then."""
 
 IN_STEP = 8
 """So many writing requests at most go in step in one thread."""
@@ -49,6 +49,8 @@ IN_STEP = 8
 PREFIX = "/fhir"
 FORM_BYTES = 64 * 1024
 
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.I).search
+"""Where an Accept-Encoding names gzip, with another weight than 0."""
 _LETTERS = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
 _RETURN = re.compile(r"return=(minimal|representation|OperationOutcome)\b", re.I).search
 
@@ -145,7 +147,7 @@ class Door:
                 if not interaction.open:
                     caller = recording.caller = self.who(request.headers.get("authorization", ""))
                 _check(interaction, request.path_params, caller)
-                with self.room.taken(caller.client) as place:
+                with self.room.taken(caller.client or _address(request)) as place:
                     body = await self._body(interaction, request, place)
                     recording.form = body if interaction.body == "form" and not interaction.open else b""
                     call = Call(
@@ -158,7 +160,7 @@ class Door:
                         request_id=request_id,
                         accessed=recording.accessed,
                     )
-                    zips = "gzip" in request.headers.get("accept-encoding", "")
+                    zips = _GZIP(request.headers.get("accept-encoding", "")) is not None
                     loop = asyncio.get_running_loop()
                     answer = await loop.run_in_executor(threads, self._answer, interaction.handler, call, media, zips)
             except ClientDisconnect:
@@ -184,13 +186,13 @@ class Door:
             answer = replace(answer, media=media)
         return answer.zipped() if zips else answer
 
-    def get(self, call: Call, url: str) -> Answer:
+    def get(self, call: Call, url: str, if_none_match: str = "") -> Answer:
         """A GET inside another request, in its thread: ``url`` is relative to the door, or absolute.
 
         Raises
         ------
         Told
-            There is no such address, or the caller may not.
+            There is no such address, no resource is there, or the caller may not.
         """
         parts = urlsplit(url.removeprefix(self.base))
         for one in _ordered(self.interactions):
@@ -199,7 +201,10 @@ class Door:
                 path = {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
                 _check(one, path, call.caller)
                 query = parse_qsl(parts.query, keep_blank_values=True)
-                return one.handler(replace(call, path=path, query=query, body=b""))
+                headers = {**call.headers, "if-none-match": if_none_match}
+                answer = one.handler(replace(call, path=path, query=query, headers=headers, body=b""))
+                if answer.media == FHIR:
+                    return answer
         raise told(404, "not-found", "there is nothing at this address: see /metadata")
 
     async def _body(self, interaction: Interaction, request: Request, place: Place) -> bytes:
@@ -212,13 +217,14 @@ class Door:
         body = Body(self.limits.bundle if interaction.body == "fhir" else FORM_BYTES, zipped=encoding == "gzip")
         pieces = request.stream().__aiter__()
         try:
-            while True:
-                try:
-                    piece = await asyncio.wait_for(anext(pieces), BODY_SECONDS)
-                except StopAsyncIteration:
-                    break
-                body.add(piece)
-                place.hold(body.size)
+            async with asyncio.timeout(BODY_SECONDS if interaction.body == "form" else None):
+                while True:
+                    try:
+                        piece = await asyncio.wait_for(anext(pieces), BODY_SECONDS)
+                    except StopAsyncIteration:
+                        break
+                    body.add(piece)
+                    place.hold(body.size)
             raw = body.whole()
         except TimeoutError:
             raise told(408, "timeout", "the rest of the request did not come: send it again") from None
@@ -234,11 +240,17 @@ class Door:
         """What no interaction answers."""
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            answer = problem(405, "not-supported", "this cannot be done here: see the CapabilityStatement at /metadata")
+            text = "this cannot be done here: see the CapabilityStatement at /metadata"
+            answer = problem(405, "not-supported", text, headers={"Allow": ", ".join(self._methods(request.url.path))})
         else:
             answer = problem(404, "not-found", "there is nothing at this address: see /metadata")
-        answer = replace(answer, headers=error.headers or {})
         return self._leave(request, "", answer, time.perf_counter(), uuid4().hex, NOBODY)
+
+    def _methods(self, path: str) -> list[str]:
+        """What can be done at an address, by whichever interaction."""
+        inside = path.removeprefix(PREFIX) or "/"
+        found = {one.method for one in self.interactions if compile_path(one.path)[0].match(inside)}
+        return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
     async def _fault(self, request: Request, error: Exception) -> Response:
         return self._leave(request, "", refusal(error), time.perf_counter(), uuid4().hex, NOBODY)
@@ -271,6 +283,11 @@ def accepted(request: Request) -> str:
         if kind in (*MEDIA, "text/json"):
             return kind if kind in MEDIA else JSON
     raise told(406, "not-supported", f"only JSON is written: ask for {FHIR}")
+
+
+def _address(request: Request) -> str:
+    """Whose place a request takes that nobody has signed: strangers shall not take those of others."""
+    return f"@{request.client.host}" if request.client else ""
 
 
 def _ordered(interactions: Sequence[Interaction]) -> list[Interaction]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from starlette.testclient import TestClient
@@ -102,6 +103,7 @@ def test_every_error_is_an_operation_outcome(
 
 
 GZIP = {"Content-Encoding": "gzip"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON_LATIN = "application/fhir+json; charset=latin-1"
 
 
@@ -117,6 +119,23 @@ def test_what_is_sent_arrives_unzipped_and_comes_back_zipped(client: TestClient,
     assert answer.headers["content-encoding"] == "gzip"
     plain = client.post(path, content=b"{}", headers=JSON | {"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
+
+
+@pytest.mark.parametrize(
+    ("accepted", "zipped"),
+    [("gzip", True), ("br, gzip;q=0.5", True), ("gzip;q=0", False), ("gzip; q=0.0, identity", False), ("br", False)],
+)
+def test_gzip_is_for_who_wants_it(client: TestClient, accepted: str, zipped: bool) -> None:
+    answer = client.get("/fhir/Observation/1", headers={"Accept-Encoding": accepted})
+    assert ("content-encoding" in answer.headers) == zipped
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/fhir/Observation/1", "GET, HEAD, PUT"), ("/fhir", "POST"), ("/fhir/", "POST")]
+)
+def test_what_cannot_be_done_is_told_with_what_can(client: TestClient, path: str, allowed: str) -> None:
+    answer = client.delete(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +181,49 @@ def test_one_client_may_have_so_many_requests_open_and_all_together_too() -> Non
         refused = ask(allowance)
         assert (refused.status_code, refused.headers["retry-after"]) == (status, "1")
         assert refused.json()["issue"][0]["code"] == "throttled"
+
+
+def test_strangers_do_not_take_the_places_of_others() -> None:
+    """The token endpoint is open to all: whoever dawdles there must not keep a client at another address out."""
+
+    async def slowly() -> Any:
+        yield b"a"
+        await asyncio.sleep(0.3)
+
+    open_form = [Interaction(method="POST", path="/token", handler=echo, body="form", open=True)]
+    made = Door(base="", interactions=open_form, who=who, recorder=recorder(), room=Room(Allowance(client=1))).app()
+
+    async def ask(address: str, content: Any) -> int:
+        transport = httpx.ASGITransport(made, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return (await client.post("/fhir/token", content=content, headers=FORM)).status_code
+
+    async def both() -> list[int]:
+        held = asyncio.create_task(ask("10.0.0.1", slowly()))
+        await asyncio.sleep(0.1)
+        there, here = await ask("10.0.0.2", b"a=1"), await ask("10.0.0.1", b"a=1")
+        return [there, here, await held]
+
+    assert asyncio.run(both()) == [200, 429, 200]
+
+
+def test_a_form_that_drips_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "BODY_SECONDS", 0.2)
+
+    async def drip() -> Any:
+        for _ in range(20):
+            yield b"a"
+            await asyncio.sleep(0.05)
+
+    made = door().app
+
+    async def ask(path: str, headers: dict[str, str]) -> int:
+        given = {"Authorization": "Bearer good"} | headers
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://here") as client:
+            return (await client.post(path, content=drip(), headers=given)).status_code
+
+    assert asyncio.run(ask("/fhir/Observation/_search", FORM)) == 408
+    assert asyncio.run(ask("/fhir", JSON)) == 200, "a large Bundle may take its time"
 
 
 def test_what_would_not_fit_into_memory_is_refused_while_it_comes() -> None:
