@@ -42,9 +42,11 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "$process-message": ("process-message", "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message"),
 }
 _SMART = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+_TRANSACTION = "Of POST, PUT and DELETE: to read, send a batch."
 _LEFT_OUT = "What was deleted or entered in error is left out: histories show it."
 _HISTORY = "With _since, _count, _at (what was current then), _revinclude=Provenance:target (where versions come from)."
 _PATIENT_HISTORY = f"Of one patient at a time: /_history?patient=<id>. {_HISTORY}"
+_SAID = {"transaction": _TRANSACTION, "history-system": _PATIENT_HISTORY}
 _EVERYTHING = "With _since, _type, _count; as it was: _at (recorded by then) and _asOf (true by then)."
 
 
@@ -84,8 +86,7 @@ def statement(interactions: Sequence[Interaction], base: str) -> dict[str, Any]:
                 "security": _security(base),
                 "resource": [_resource(kind, routes) for kind in resource_types()],
                 "interaction": [
-                    {"code": code, **({"documentation": _PATIENT_HISTORY} if code == "history-system" else {})}
-                    for code in system
+                    {"code": code, **({"documentation": _SAID[code]} if code in _SAID else {})} for code in system
                 ],
                 "operation": _operations(routes, prefix="/$"),
             }

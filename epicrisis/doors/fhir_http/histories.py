@@ -28,6 +28,7 @@ from epicrisis.doors.fhir_http.reading import (
     links_of,
     since_of,
     unknown,
+    warned,
 )
 from epicrisis.doors.fhir_http.searching import ROSTER, patients
 from epicrisis.fhir.outcome import Problem
@@ -103,7 +104,7 @@ class Histories:
             entries = _entries(call, seen, shown, problems, asked)
         onward = Page("instance", resource_type, asked.given, [shown[-1].number]) if more else None
         links = links_of(self._reader, call, f"{resource_type}/{call.path['id']}/_history", onward, asked.given)
-        return Answer(body=bundles.bundle("history", entries, links, len(versions)))
+        return warned(Answer(body=bundles.bundle("history", entries, links, len(versions))), problems)
 
     def of_patient(self, call: Call) -> Answer:
         """All versions of all resources of one patient, the newest first."""
@@ -126,7 +127,7 @@ class Histories:
             place = shown[-1].place
             onward = Page("patient", "", asked.given, [shown[-1].recorded.isoformat(), place.source, place.seq])
         links = links_of(self._reader, call, "_history", onward, asked.given)
-        return Answer(body=bundles.bundle("history", entries, links, len(versions)))
+        return warned(Answer(body=bundles.bundle("history", entries, links, len(versions))), problems)
 
     def of_type(self, call: Call) -> Answer:
         """The versions of all resources of a type: those that changed last first, each with its versions together."""
@@ -149,7 +150,7 @@ class Histories:
         last = page[-1] if more else None
         onward = Page("type", kind, asked.given, [last[1].isoformat(), str(last[0].id)]) if last else None
         links = links_of(self._reader, call, f"{kind}/_history", onward, asked.given)
-        return Answer(body=bundles.bundle("history", entries, links, None))
+        return warned(Answer(body=bundles.bundle("history", entries, links, None)), problems)
 
     def _asked(self, call: Call, kind: str, *more: str) -> Asked:
         given, page = [pair for pair in call.query if pair[0] in (*ASKED, *more)], None
@@ -186,7 +187,10 @@ def _behind(versions: Sequence[Version], last: Sequence[object]) -> int:
 
 
 def _entries(call: Call, seen: Seen, versions: Sequence[Version], problems: list[Problem], asked: Asked) -> list[bytes]:
-    """The entries of a history, their Provenance if it is wanted, and one that says what is wrong with it."""
+    """The entries of a history, and their Provenance if it is wanted; what is left out is named among the problems.
+
+    A history has no entry to say so in (bdl-2 of https://hl7.org/fhir/R4/bundle.html#invs): its header does.
+    """
     kept = seen.view.kept([one.place for one in versions], indented=False)
     entries, shown = [], []
     for one in versions:
@@ -200,8 +204,6 @@ def _entries(call: Call, seen: Seen, versions: Sequence[Version], problems: list
         shown.append(one)
     if asked.provenance:
         entries += origins.entries(seen, shown)
-    if problems:
-        entries.append(bundles.told(problems))
     return entries
 
 

@@ -204,7 +204,7 @@ class Resources:
             number = row.before + row.version
             raw = body_of(row, seen.view.kept([row.place]).get(row.place), newest=True)
             problems = seen.problems({row.subject})
-        if call.headers.get("if-none-match") == etag(number):
+        if etag(number) in _etags(call.headers.get("if-none-match", "")):
             return Answer(status=304, version=number, modified=row.recorded)
         body = bundles.shown(raw, str(row.id), number, row.recorded)
         return warned(Answer(body=body, version=number, modified=row.recorded), problems)
@@ -222,6 +222,11 @@ class Resources:
             assert kept is not None, "or there were no bytes"
         body = bundles.shown(raw, str(found.row.id), found.number, kept.recorded)
         return Answer(body=body, version=found.number, modified=kept.recorded)
+
+
+def _etags(text: str) -> list[str]:
+    """The tags of an If-None-Match, compared weakly: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2."""
+    return ["W/" + tag.strip().removeprefix("W/") for tag in text.split(",")]
 
 
 def unknown(call: Call, *known: str) -> list[Problem]:

@@ -34,6 +34,37 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     if_none_exist: str = ""
 
 
+class _Parameter(msgspec.Struct):
+    name: str = ""
+    resource: msgspec.Raw = msgspec.Raw()
+
+
+class _Parameters(msgspec.Struct, tag_field="resourceType", tag="Parameters"):
+    parameter: list[_Parameter] = []
+
+
+_parameters = msgspec.json.Decoder(_Parameters).decode
+
+
+def to_validate(call: Call) -> bytes:
+    """The resource: what is sent, or what a Parameters resource has as ``resource``.
+
+    https://hl7.org/fhir/R4/resource-operation-validate.html
+
+    Raises
+    ------
+    Told
+        400: it is to be checked against a profile.
+    """
+    try:
+        given = _parameters(call.body).parameter if call.path.get("type") != "Parameters" else []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        given = []
+    if "profile" in {name for name, _ in call.query} | {one.name for one in given}:
+        raise told(400, "not-supported", "profiles are not checked here: leave `profile` out")
+    return next((bytes(one.resource) for one in given if one.name == "resource"), call.body)
+
+
 def own_id(call: Call) -> str:
     """The id in the path; 404 where it can be no resource's."""
     if not _ID(call.path["id"]):
@@ -91,8 +122,9 @@ def of_type(resource: Checked, call: Call) -> None:
     kind = call.path["type"]
     if resource.resource_type != kind:
         raise told(400, "invalid", f"the resource in the body is not a {kind}", resource.resource_type)
-    if "id" in call.path and resource.parsed.id not in (UNSET, call.path["id"]):
-        raise told(400, "invalid", "the id in the body is not the id in the address", f"{kind}.id")
+    if "id" in call.path and resource.parsed.id != call.path["id"]:
+        what = "required" if resource.parsed.id is UNSET else "invalid"
+        raise told(400, what, "the id in the body must be the id in the address", f"{kind}.id")
 
 
 def as_resource(text: str, kind: str) -> str:

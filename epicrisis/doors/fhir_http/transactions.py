@@ -25,15 +25,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Said(msgspec.Struct, rename="camel"):
-    """Of a batch that the gate refused as a whole: its entries, each to be judged alone."""
+    """What is to be done with an entry of a batch."""
 
     method: str
     url: str
     if_match: str = ""
     if_none_exist: str = ""
+    if_none_match: str = ""
 
 
 class _Entry(msgspec.Struct):
+    """An entry of a batch, to be judged alone, also where the gate refuses the batch as a whole."""
+
     request: _Said
     resource: msgspec.Raw = msgspec.Raw()
 
@@ -47,9 +50,9 @@ _batch = msgspec.json.Decoder(_Batch).decode
 
 
 class Transactions:
-    """The handlers. ``get`` answers a GET inside a batch."""
+    """The handlers. ``get`` answers a GET inside a batch: its address, and its If-None-Match."""
 
-    def __init__(self, taking: Taking, current: Current, get: Callable[[Call, str], Answer]) -> None:
+    def __init__(self, taking: Taking, current: Current, get: Callable[[Call, str, str], Answer]) -> None:
         self._taking = taking
         self._current = current
         self._get = get
@@ -68,7 +71,7 @@ class Transactions:
             raise self._taking.refused(error, call.body, call.caller, found=problems_of(call.body, error)) from None
         kind = checked.parsed.type if checked.resource_type == "Bundle" else ""
         if kind == "batch":
-            return self._batch(call, [_entry(entry) for entry in checked.entries])
+            return self._batch(call, _entries_of_batch(call.body))
         if kind != "transaction":
             text = "send a Bundle of type transaction or batch here; a resource to its own type"
             raise told(400, "invalid", text, checked.resource_type)
@@ -111,7 +114,7 @@ class Transactions:
         """The answer to one entry of a batch."""
         try:
             if entry.request.method == "GET":
-                answer = self._get(call, entry.request.url)
+                answer = self._get(call, entry.request.url, entry.request.if_none_match)
             else:
                 return self._written(call, index, entry)
         except Exception as error:
@@ -122,6 +125,8 @@ class Transactions:
             response["etag"] = etag(answer.version)
         if answer.status >= 400:
             return _encode({"response": {**response, "outcome": msgspec.Raw(answer.body)}})
+        if not answer.body:
+            return _encode({"response": response})
         return _encode({"resource": msgspec.Raw(answer.body), "response": response})
 
     def _written(self, call: Call, index: int, entry: _Entry) -> bytes:
@@ -172,13 +177,8 @@ def _decides_itself(entry: Entry) -> bool:
     return entry.method == "DELETE" or entry.if_match is None
 
 
-def _entry(entry: Entry) -> _Entry:
-    said = _Said(entry.method or "", entry.url or "", entry.if_match or "", entry.if_none_exist or "")
-    return _Entry(said, msgspec.Raw(entry.raw or b""))
-
-
 def _entries_of_batch(raw: bytes) -> list[_Entry]:
-    """The entries of a batch that the gate refused; none where this is no batch, or not to be read as one."""
+    """The entries of a batch, as they were sent; none where this is no batch, or not to be read as one."""
     try:
         batch = _batch(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

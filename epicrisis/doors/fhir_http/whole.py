@@ -51,7 +51,7 @@ class Whole:
         """A patient's current resources, the Patient first, and with each page what they refer to in the directory."""
         if not call.caller.may("Patient", "r"):
             raise told(403, "forbidden", "the access token does not allow this client to read Patient")
-        given, last = dict(call.query), None
+        given, last = _asked(call.query), None
         if PAGE in given:
             page = self._reader.pages.open(given[PAGE], call.caller.clinic)
             if page.kind != EVERYTHING:
@@ -82,6 +82,12 @@ class Whole:
         return self.everything(replace(call, query=[*call.query, *_given(call.body)]))
 
 
+def _asked(query: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The parameters, each once; the types of a repeated ``_type`` together."""
+    types = [value for name, value in query if name == "_type"]
+    return dict(query) | ({"_type": ",".join(types)} if types else {})
+
+
 class _Parameter(msgspec.Struct):
     name: str = ""
     valueInteger: int | None = None
@@ -90,24 +96,26 @@ class _Parameter(msgspec.Struct):
     valueInstant: str | None = None
     valueDateTime: str | None = None
 
+    @property
+    def said(self) -> str:
+        """Its value as it would stand in an address."""
+        values = (self.valueInteger, self.valueCode, self.valueString, self.valueInstant, self.valueDateTime)
+        return next((str(value) for value in values if value is not None), "")
+
 
 class _Parameters(msgspec.Struct):
     parameter: list[_Parameter] = []
 
 
 def _given(body: bytes) -> list[tuple[str, str]]:
-    """What a Parameters resource says; the types of a repeated ``_type`` together."""
+    """What a Parameters resource says."""
     if not body:
         return []
     try:
         given = msgspec.json.decode(body, type=_Parameters).parameter
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise told(400, "structure", "the body is a Parameters resource, or empty") from None
-    values: dict[str, list[str]] = {}
-    for one in given:
-        said = (one.valueInteger, one.valueCode, one.valueString, one.valueInstant, one.valueDateTime)
-        values.setdefault(one.name, []).append(next((str(value) for value in said if value is not None), ""))
-    return [(name, ",".join(some)) for name, some in values.items()]
+    return [(one.name, one.said) for one in given]
 
 
 def _types(text: str) -> tuple[str, ...]:

@@ -78,9 +78,10 @@ class Writing:
 
     def validate(self, call: Call) -> Answer:
         """All that the gate has against a resource; nothing is taken in."""
-        found = slow.problems(call.body)
+        raw = single.to_validate(call)
+        found = slow.problems(raw)
         if not found and "type" in call.path:
-            single.of_type(self._taking.check(call.body, call.caller), call)
+            single.of_type(self._taking.check(raw, call.caller), call)
         return Answer(body=outcome(found))
 
     def _written(self, call: Call, request: Request, *, once: bool) -> Answer:

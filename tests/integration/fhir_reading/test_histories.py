@@ -30,6 +30,9 @@ def test_everything_is_the_patient_first_and_what_it_refers_to_in_the_directory(
     assert page["total"] == 5
     assert site.found("Patient/p1/$everything?_type=Condition,Encounter&_since=2020-01-01") != []
     assert site.found("Patient/p1/$everything?_since=2999") == []
+    both = site.found("Patient/p1/$everything?_type=Condition&_type=Encounter")
+    assert both == site.found("Patient/p1/$everything?_type=Condition,Encounter")
+    assert {"Condition", "Encounter"} <= set(both)
 
 
 def test_everything_can_be_asked_for_by_post(site: Site) -> None:

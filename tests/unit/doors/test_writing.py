@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from epicrisis.doors.fhir_http.answers import Answer
+from epicrisis.doors.fhir_http.app import Call, Interaction
 from tests.kernel_support import observation, patient
 from tests.unit.doors.support import BASE, House
 
@@ -159,6 +161,7 @@ def test_a_deletion_is_entered_in_error_and_keeps_what_was(house: House) -> None
         ),
         (lambda h: h.ask("POST", "/Patient", WHOLE), 400, [("invalid", ["Observation"])]),
         (lambda h: h.ask("PUT", "/Patient/other", patient()), 400, [("invalid", ["Patient.id"])]),
+        (lambda h: h.ask("PUT", "/Patient/p1", without_id(patient())), 400, [("required", ["Patient.id"])]),
         (lambda h: h.ask("PUT", "/Patient/a_b", patient("a_b")), 404, [("not-found", [])]),
         (lambda h: h.ask("PUT", "/Patient", patient()), 400, [("required", [])]),
         (lambda h: h.ask("PUT", "/Patient?name=x", patient()), 422, [("processing", ["Patient"])]),
@@ -304,6 +307,27 @@ def test_each_entry_of_a_batch_is_answered_alone(house: House) -> None:
     ]  # fmt: skip
 
 
+def test_a_get_in_a_batch_is_answered_by_what_its_entry_says(house: House) -> None:
+    """Not by the headers of the batch; and what is no resource (OpenAPI's description) is in no Bundle."""
+    asked: list[tuple[str, str]] = []
+
+    def read(call: Call) -> Answer:
+        asked.append((call.path["id"], call.headers["if-none-match"]))
+        return Answer(status=304, version=3)
+
+    house.interactions.append(Interaction(method="GET", path="/{type}/{id}", handler=read, letter="r"))
+    entries = [
+        {"request": {"method": "GET", "url": "Patient/p1"}},
+        {"request": {"method": "GET", "url": "Patient/p2", "ifNoneMatch": 'W/"3"'}},
+        {"request": {"method": "GET", "url": "openapi.json"}},
+    ]
+    answer = house.ask("POST", "", bundle("batch", *entries), headers={"If-None-Match": 'W/"1"'})
+    assert asked == [("p1", ""), ("p2", 'W/"3"')]
+    first, second, third = answer.json()["entry"]
+    assert first == second == {"response": {"status": "304 Not Modified", "etag": 'W/"3"'}}
+    assert third["response"]["status"] == "404 Not Found"
+
+
 # Messages and validation
 
 
@@ -340,6 +364,11 @@ def test_validation_tells_all_and_takes_nothing_in(house: House) -> None:
     assert (bad.status_code, len(said(bad))) == (200, 2)
     assert house.ask("POST", "/Patient/$validate", b"{").status_code == 200
     assert house.ask("POST", "/Observation/$validate", patient()).status_code == 400
+    given = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": patient() | {"gender": "x"}}]}
+    for path in ("/$validate", "/Patient/$validate"):
+        assert said(house.ask("POST", path, given)) == [("code-invalid", ["Patient.gender"])]
+    profile = house.ask("POST", "/Patient/$validate?profile=urn:p", patient())
+    assert (profile.status_code, said(profile)) == (400, [("not-supported", [])])
     assert house.kept() == []
     assert not house.clinical()
 
