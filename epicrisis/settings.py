@@ -16,7 +16,6 @@ import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -209,7 +208,7 @@ class Settings(BaseSettings):
         if found is None:
             raise SettingsError(
                 f"there is no secret {self.namespace}/{name} in {self._state.secrets_file}: "
-                "run the provisioning step, or give this process its own user and password in the environment"
+                "run `epicrisis provision`, or give this process its own user and password in the environment"
             )
         return found
 
@@ -246,8 +245,11 @@ class Settings(BaseSettings):
             raise SettingsError(f"{variable} is not 32 bytes in base64: correct it and start again")
         return key
 
-    def kafka_secret(self, user: str, *, create: bool | None = None) -> str:
-        """A Kafka user's password: an operator's from the settings where it is there, else a generated one."""
+    def kafka_secret(self, user: str, *, create: bool = False) -> str:
+        """A Kafka user's password: an operator's from the settings where it is there, else a generated one.
+
+        Only the provisioning step, which makes the user, makes it.
+        """
         given = self.kafka_operators.get(user.removeprefix(OPERATOR)) if user.startswith(OPERATOR) else None
         return self.secret(f"kafka.{user}", create=create) if given is None else given.get_secret_value()
 
@@ -261,7 +263,8 @@ class Settings(BaseSettings):
             raise SettingsError("set EPICRISIS_DSN to an administrator's connection to make databases and roles")
         from epicrisis.local.postgres import SECRET, SUPERUSER
 
-        return self._local_dsn(database, SUPERUSER, self._state.secret(SECRET, create=False) or "")
+        password = self._state.secret(SECRET, create=False) or ""
+        return changed(self._local_server(), dbname=database, user=SUPERUSER, password=password)
 
     def dsn_for(self, database: str, role: str) -> str:
         """The connection of `role` to `database` (both without the namespace's prefix)."""
@@ -269,18 +272,15 @@ class Settings(BaseSettings):
             return named.get_secret_value()
         if self.dsn is None and not self.local_postgres:
             raise SettingsError(f"set {DSN_PREFIX}{database.upper()} to the connection of the role `{role}`")
-        password = self.secret(f"role.{role}")
-        if self.dsn is not None:
-            return changed(
-                self.dsn.get_secret_value(), dbname=self.database(database), user=self.role(role), password=password
-            )
-        return self._local_dsn(self.database(database), self.role(role), password)
+        server = self._local_server() if self.dsn is None else self.dsn.get_secret_value()
+        password = self.secret(f"role.{role}", create=False)  # the provisioning step makes it, with the role
+        return changed(server, dbname=self.database(database), user=self.role(role), password=password)
 
-    def _local_dsn(self, database: str, user: str, password: str) -> str:
+    def _local_server(self) -> str:
         from epicrisis.local.process import LOOPBACK
         from epicrisis.local.servers import postgres_port
 
-        return f"postgresql://{quote(user)}:{quote(password)}@{LOOPBACK}:{postgres_port(self)}/{quote(database)}"
+        return f"host={LOOPBACK} port={postgres_port(self)}"
 
     # Kafka
 

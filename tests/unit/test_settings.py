@@ -101,6 +101,16 @@ def test_without_servers_the_error_says_to_start_them(local: Settings) -> None:
             ask()
 
 
+def test_only_the_provisioning_step_makes_a_password(local: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is there before it is told so, instead of being refused by the servers for a minute."""
+    monkeypatch.setattr("epicrisis.local.servers.postgres_port", lambda _: 5432)
+    monkeypatch.setattr("epicrisis.local.servers.kafka_port", lambda _: 9092)
+    for ask in (lambda: local.dsn_for("cluster", "worker"), lambda: local.kafka("operator-charite")):
+        with pytest.raises(SettingsError, match="epicrisis provision"):
+            ask()
+    assert not (local.state / "secrets.json").exists()
+
+
 def test_a_wrapping_key_is_32_bytes_in_either_base64(tmp_path: Path) -> None:
     for text in (KEY, KEY.rstrip("="), KEY.replace("+", "-").replace("/", "_")):
         assert Settings(state=tmp_path, wrapping_key=text).wrapping_key_bytes() == bytes(range(32))
