@@ -102,6 +102,8 @@ def settings_and_state(settings: Settings) -> Finding:
         do = f"no such setting: {', '.join(strange)}"
     elif secrets & 0o077:
         do = f"others may read the secrets: chmod 600 {folder / 'secrets.json'}"
+    elif folder.exists() and not folder.is_dir():
+        do = "this is not a folder: name one in EPICRISIS_STATE"
     elif not folder.exists() and (settings.local_kafka or settings.local_postgres):
         do = "not made yet: `epicrisis up`"
     return Finding(part="settings, state", ok=not do, where=str(folder), version=package("epicrisis"), do=do)

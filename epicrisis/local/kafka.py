@@ -153,6 +153,7 @@ def initialise(state: State, class_path: str, nodes: int) -> None:
     """Format the log folders beside their places and rename them, so that a half-made one is never used."""
     made = [(folder(state, node) / "meta.properties").exists() for node in range(1, nodes + 2)]
     if made == [True] * nodes + [False]:
+        state.expect(SECRET)
         return
     if made[0]:
         raise SettingsError(f"{state.folder / 'kafka'} was made for another number of brokers: take another folder")
@@ -224,7 +225,7 @@ def wait_ready(state: State, record: Record, server: str = NAME) -> None:
         if time.monotonic() > deadline:
             raise Unreachable(
                 f"Kafka does not let the admin in after {SECONDS:.0f} s: see {log}; if {state.secrets_file} was "
-                f"replaced, put the old one back, or `epicrisis down`, remove {state.folder} and lose its data"
+                f"replaced, {state.remedy}"
             )
         time.sleep(0.1)
 

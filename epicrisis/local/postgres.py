@@ -111,6 +111,7 @@ def initialise(state: State) -> Path:
     home.mkdir(mode=0o711, exist_ok=True)
     data = home / "data"
     if (data / "PG_VERSION").exists():
+        state.expect(SECRET)
         return data
     half = home / "half-made"
     shutil.rmtree(half, ignore_errors=True)
@@ -178,8 +179,7 @@ def wait_ready(state: State, record: Record) -> None:
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise SettingsError(
-                    f"PostgreSQL does not know the password in {state.secrets_file}: put the old secrets file back, "
-                    f"or `epicrisis down`, remove {state.folder} and lose its data"
+                    f"PostgreSQL does not know the password in {state.secrets_file}: {state.remedy}"
                 ) from None
         reap(record.pid)
         log = state.logs / f"{NAME}.out"

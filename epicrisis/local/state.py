@@ -79,6 +79,22 @@ class State:
                 write(self.secrets_file, kept)
             return kept[name]
 
+    def expect(self, name: str) -> None:
+        """Make sure that the secret called `name` is still there, with which data of this folder were made.
+
+        Raises
+        ------
+        SettingsError
+            It is not: a new one would not fit.
+        """
+        if self.secret(name, create=False) is None:
+            raise SettingsError(f"{self.secrets_file} lacks {name}, with which the data here were made: {self.remedy}")
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the secrets are not those of the data."""
+        return f"put the old secrets file back, or `epicrisis down`, remove {self.folder} and lose its data"
+
     def forget(self, prefix: str) -> None:
         """Remove the secrets whose names start with `prefix`."""
         if self.secrets_file.exists():
@@ -86,23 +102,45 @@ class State:
                 write(self.secrets_file, {k: v for k, v in self._secrets().items() if not k.startswith(prefix)})
 
     def _secrets(self) -> dict[str, str]:
-        return {str(k): str(v) for k, v in read(self.secrets_file).items()}
+        try:
+            return {str(k): str(v) for k, v in read(self.secrets_file).items()}
+        except Damaged:
+            raise SettingsError(f"{self.secrets_file} is damaged: {self.remedy}") from None
+
+    def _ports(self) -> dict[str, Any]:
+        """A damaged file is none: ports can be chosen anew."""
+        try:
+            return read(self.ports_file)
+        except Damaged:
+            return {}
 
     def port(self, name: str) -> int | None:
         """The port remembered for `name`, if any."""
-        port = read(self.ports_file).get(name)
+        port = self._ports().get(name)
         return port if isinstance(port, int) else None
 
     def remember_port(self, name: str, port: int) -> None:
         with self.lock("ports.lock"):
-            write(self.ports_file, {**read(self.ports_file), name: port})
+            write(self.ports_file, {**self._ports(), name: port})
+
+
+class Damaged(SettingsError):
+    """A file of the state folder is damaged: put a copy of it back."""
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A small JSON object from a file; empty where there is no file."""
+    """A small JSON object from a file; empty where there is no file.
+
+    Raises
+    ------
+    Damaged
+        It holds something else.
+    SettingsError
+        It belongs to another user.
+    """
     try:
         text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except PermissionError:
         raise SettingsError(f"{file} belongs to another user: run as that user, or set EPICRISIS_STATE") from None
@@ -111,7 +149,7 @@ def read(file: Path) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise SettingsError(f"{file} is damaged: `epicrisis down`, remove the folder {file.parent}, start again")
+        raise Damaged(f"{file} is damaged: put a copy of it back")
     return found
 
 

@@ -12,6 +12,8 @@ from epicrisis.local.state import State
 
 
 def made(state: State, *nodes: int) -> None:
+    state.make()
+    state.secret(kafka.SECRET, create=True)
     for node in nodes:
         kafka.folder(state, node).mkdir(parents=True)
         (kafka.folder(state, node) / "meta.properties").touch()
