@@ -74,11 +74,21 @@ def configure(role: str, *, strict: bool = False, level: int = logging.INFO) -> 
     logging.captureWarnings(not strict)
 
 
-def _hear_libraries() -> None:
-    logging.basicConfig(handlers=[Bridge()], level=logging.WARNING, force=True)
+def quiet() -> None:
+    """Hear of libraries only what is critical: for commands, which say themselves what went wrong, in one line.
+
+    A role calls `configure`, and hears more.
+    """
+    _hear_libraries(logging.CRITICAL)
+    logging.captureWarnings(True)
+
+
+def _hear_libraries(level: int = logging.WARNING) -> None:
+    logging.basicConfig(handlers=[Bridge()], level=level, force=True)
     # It warns of SCRAM without TLS at every login; SCRAM never sends the password, and TLS is a setting.
     logging.getLogger("kafka.net.sasl").setLevel(logging.ERROR)
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # it warns of every 0.1 s on a busy machine
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it warns of every attempt; who waits for it says so
 
 
 def get(name: str) -> FilteringBoundLogger:

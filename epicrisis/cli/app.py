@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from epicrisis import __version__
+from epicrisis import __version__, logging
 from epicrisis.errors import EpicrisisError
 
 # Every module here registers its commands on `app` while it is imported, and imports nothing heavy at the top:
@@ -34,6 +34,9 @@ COMMAND_MODULES: tuple[str, ...] = (
     "epicrisis.cli.demo",
     "epicrisis.cli.simulate",
 )
+
+SILENT = frozenset(("psycopg.OperationalError", "kafka.errors.RetriableError"))
+"""What foreign errors are called that come of a server which does not answer, or not yet."""
 
 app = typer.Typer(
     name="epicrisis",
@@ -61,6 +64,7 @@ def common(
 
 def main() -> None:
     """Run the command line; every error of ours is one line on stderr."""
+    logging.quiet()
     for module in COMMAND_MODULES:
         importlib.import_module(module)
     try:
@@ -95,7 +99,7 @@ def unexpected(error: Exception) -> NoReturn:
     kind, *bases = (f"{one.__module__}.{one.__name__}" for one in type(error).__mro__)
     if kind == "psycopg.errors.DiskFull":
         fail("PostgreSQL has no space left: make some, then do the same again (what is done stays done)")
-    if "psycopg.OperationalError" in (kind, *bases) or isinstance(error, ConnectionError):
+    if SILENT.intersection((kind, *bases)) or isinstance(error, ConnectionError):
         fail(f"a server does not answer ({kind}): `epicrisis doctor` says which, and what to do")
     print(*traceback.format_tb(error.__traceback__), sep="", end="", file=sys.stderr)  # noqa: T201
     fail(f"unexpected {kind}: a defect; report it with the lines above, which hold no data")

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import logging as stdlib
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import psycopg
 import pytest
+from kafka.errors import KafkaTimeoutError
 
-from epicrisis.cli.app import unexpected
+from epicrisis import logging
+from epicrisis.cli.app import main, unexpected
 
 
 def test_a_command_that_looks_does_not_wait_for_what_only_roles_need() -> None:
     script = "import sys, epicrisis.assembly; print({'kafka', 'structlog', 'prometheus_client'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "set()"
+
+
+@pytest.fixture
+def heard(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    with capsys.disabled():
+        logging.configure("test", strict=True)
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("role", [False, True])
+def test_of_what_libraries_say_only_a_role_repeats_something(
+    role: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(**_: object) -> None:
+        if role:
+            logging.configure("work")
+        for library in ("kafka.net.transport", "psycopg.pool"):
+            stdlib.getLogger(library).warning("error connecting in %r", "pool-1")
+
+    monkeypatch.setattr(sys.modules[main.__module__], "app", command)
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.count("error connecting") == role  # a pool's warning says nothing to anybody
 
 
 @pytest.mark.parametrize(
@@ -24,6 +52,7 @@ def test_a_command_that_looks_does_not_wait_for_what_only_roles_need() -> None:
         (psycopg.errors.AdminShutdown("terminating connection"), "a server does not answer"),
         (psycopg.errors.CannotConnectNow("the database system is starting up"), "a server does not answer"),
         (ConnectionResetError("reset by peer"), "a server does not answer"),
+        (KafkaTimeoutError("Unable to bootstrap from 10.0.0.1:9092"), "a server does not answer"),
         (psycopg.errors.UniqueViolation("Key (name)=(Meier) exists"), "a defect"),
     ],
 )
