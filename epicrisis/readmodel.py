@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from psycopg import sql
+from psycopg import DataError, adapters, sql
 
 from epicrisis.database import Database
 from epicrisis.errors import Refused, SettingsError
@@ -29,12 +29,14 @@ def read(
     """Columns and rows of a read model, by key.
 
     With ``clinic`` the rows are read by the role that row level security binds to that clinic; without it by the
-    auditor's, which sees every clinic's. ``where`` compares columns as text. ``table`` is another one than the first.
+    auditor's, which sees every clinic's. ``where`` holds values as people write them (``yes``, ``2026-03-01``): an
+    empty one finds empty columns, and of an array one of its elements is enough. ``table`` is another one than the
+    first.
 
     Raises
     ------
     SettingsError
-        A column does not exist, or the rows are not kept per clinic.
+        A column does not exist, a value does not fit its column, or the rows are not kept per clinic.
     """
     table = table or next(iter(projection.tables.values()))
     by_clinic = clinic is not None and projection.scope is not Scope.CLINIC
@@ -47,7 +49,8 @@ def read(
     try:
         with database.transaction(clinic=clinic) as cur:
             cur.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(view))
-            known = [c.name for c in cur.description or ()]
+            lists = {c.name: _is_array(c.type_code) for c in cur.description or ()}
+            known = list(lists)
             if by_clinic and "clinic" not in known:
                 raise SettingsError(f"{projection.view(table)} is not kept per clinic: leave --clinic out")
             if unknown := [name for name in (*columns, *(where or {})) if name not in known]:
@@ -55,7 +58,7 @@ def read(
                     f"{projection.view(table)} has no column {', '.join(unknown)}; there are: {', '.join(known)}"
                 )
             chosen = list(columns) or known
-            conditions = [sql.SQL("{}::text = %s").format(sql.Identifier(name)) for name in where or {}]
+            conditions = [_condition(name, value, lists[name]) for name, value in (where or {}).items()]
             order = [c for c in table.key if c in known]
             query = sql.SQL("SELECT {} FROM {}{}{}{}").format(
                 sql.SQL(", ").join(map(sql.Identifier, chosen)),
@@ -64,10 +67,26 @@ def read(
                 sql.SQL(" ORDER BY ") + sql.SQL(", ").join(map(sql.Identifier, order)) if order else sql.SQL(""),
                 sql.SQL(" LIMIT {}").format(sql.Literal(limit)) if limit is not None else sql.SQL(""),
             )
-            cur.execute(query, list((where or {}).values()))
+            try:
+                cur.execute(query, [value for value in (where or {}).values() if value])
+            except DataError:
+                raise SettingsError(
+                    f"a value does not fit its column ({', '.join(where or {})}): write it as the table shows it"
+                ) from None
             return chosen, [dict(zip(chosen, row, strict=True)) for row in cur]
     finally:
         database.close()
+
+
+def _is_array(oid: int) -> bool:
+    found = adapters.types.get(oid)
+    return found is not None and found.array_oid == oid
+
+
+def _condition(name: str, value: str, is_array: bool) -> sql.Composed:
+    if not value:
+        return sql.SQL("coalesce({}::text, '') IN ('', '{{}}')").format(sql.Identifier(name))
+    return sql.SQL("%s = ANY({})" if is_array else "{} = %s").format(sql.Identifier(name))
 
 
 def shaped(settings: Settings, projection: Projection, subject: UUID) -> dict[Place, int]:

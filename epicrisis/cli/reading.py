@@ -20,7 +20,9 @@ RECORD = ("partition", "offset", "key", "bytes", "reason", "since", "now")
 def read(
     projection: Annotated[str, typer.Argument(help="The read model, e.g. clinic_patients.")],
     clinic: Annotated[str | None, typer.Option(help="As this clinic sees it (operator/site).")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="column=value; may be repeated.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="column=value, as the table shows it; empty: without one. May be repeated.")
+    ] = None,
     columns: Annotated[str | None, typer.Option(help="Only these columns: a,b,c.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many rows.")] = None,
     as_: As = None,

@@ -105,20 +105,28 @@ def _timeline(known: Sequence[Fact], format: str, title: str, *, seen: bool) -> 
 
 
 def _rows(known: Sequence[Fact], through: str, format: str) -> None:
+    """A table for each of the projection's, for people; for programs one list, whose rows name their tables."""
     from epicrisis.found import projection
     from epicrisis.projection import SHAPED_BY
     from epicrisis.replay import folded
 
     found = projection(through)
     made = folded(found, known)
+    all_rows: list[dict[str, Any]] = []
+    all_columns = ["table"]
     for table in found.tables.values():
-        listed: list[dict[str, Any]] = [{c: getattr(row, c) for c in table.columns} for row in made.rows[table.name]]
-        columns = table.columns
+        rows: list[dict[str, Any]] = [{c: getattr(row, c) for c in table.columns} for row in made.rows[table.name]]
+        columns = [*table.columns]
         if not table.sums:
-            columns = (*columns, SHAPED_BY)
-            for row, line in zip(made.rows[table.name], listed, strict=True):
+            columns.append(SHAPED_BY)
+            for row, line in zip(made.rows[table.name], rows, strict=True):
                 line[SHAPED_BY] = made.shaped[table.name, table.key_of(row)]
-        emit(listed, columns if listed else (), format, title=table.name)
+        if format == Shown.TABLE:
+            emit(rows, columns if rows else (), format, title=table.name)
+        all_rows += [{"table": table.name, **row} for row in rows]
+        all_columns += columns
+    if format != Shown.TABLE:
+        emit(all_rows, list(dict.fromkeys(all_columns)), format)
 
 
 def _differences(earlier: Sequence[Fact], known: Sequence[Fact], through: str, format: str, title: str) -> None:

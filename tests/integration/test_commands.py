@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 from epicrisis.assembly import codec, key_store
 from epicrisis.cli.app import app
 from epicrisis.fhir.gate import Gate
+from epicrisis.found import projections
 from epicrisis.local.state import write
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.settings import Settings
@@ -62,6 +63,29 @@ def test_read_shows_the_columns_that_were_asked_for(run: Callable[..., Result]) 
 def test_read_names_the_columns_where_one_does_not_exist(run: Callable[..., Result]) -> None:
     refused = run("read", "clinic_patients", "--columns", "famly")
     assert "has no column famly; there are: clinic_id" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("deceased=no", 1),
+        ("deceased=yes", 0),
+        ("deceased_at=", 1),
+        ("open_problems=", 0),
+        ("open_problems=C50.4", 1),
+        ("open_problems=C50", 0),
+        ("events=0", 0),
+        ("last_event_at=2999-01-01", 0),
+    ],
+)
+def test_a_condition_is_written_as_the_table_shows_it(run: Callable[..., Result], where: str, count: int) -> None:
+    assert len(rows_of(run("read", "clinic_patients", "--where", where, "--format", "csv"))) == count
+
+
+def test_a_condition_that_does_not_fit_its_column_says_so(run: Callable[..., Result]) -> None:
+    refused = run("read", "clinic_patients", "--where", "family=Meier", "--where", "events=many")
+    assert str(refused.exception).startswith("a value does not fit its column (family, events)")
+    assert refused.exit_code == 1
 
 
 def test_a_read_models_second_table_can_be_read_for_one_clinic(run: Callable[..., Result]) -> None:
@@ -215,6 +239,22 @@ def test_a_history_as_a_bundle_passes_the_gate(run: Callable[..., Result]) -> No
     assert json.loads(run("replay", subject, "--diff", "2020-01-01", "2999-01-01", "--format", "fhir").stdout) == read
     refused = run("replay", subject, "--format", "fhir", "--through", "cluster_chart")
     assert refused.exit_code == 2
+
+
+@pytest.mark.parametrize("projection", sorted(projections().keys() - {"cluster_access"}))  # that grows as one asks
+def test_a_history_through_a_read_model_is_one_list_for_programs(run: Callable[..., Result], projection: str) -> None:
+    """Also of a read model that has several tables: each row names its own."""
+    subject = rows_of(run("read", "clinic_patients", "--format", "csv"))[0]["subject"]
+    words = ("replay", subject, "--through", projection, "--format")
+    listed = json.loads(run(*words, "json").stdout)
+    assert {row["table"] for row in listed} <= {t.name for t in projections()[projection].tables.values()}
+    assert [json.loads(line) for line in run(*words, "ndjson").stdout.splitlines()] == listed
+    assert [row["table"] for row in rows_of(run(*words, "csv"))] == [row["table"] for row in listed]
+    if projection == "clinic_patients":
+        assert [row["table"] for row in listed] == ["clinic_patients", "clinic_patients_person"]
+    earlier = (*words[:-1], "--known-at", "2020-01-01", "--format")
+    assert json.loads(run(*earlier, "json").stdout) == []
+    assert rows_of(run(*earlier, "csv")) == []
 
 
 def test_what_an_operator_had_seen(run: Callable[..., Result]) -> None:
