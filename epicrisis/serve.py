@@ -5,16 +5,11 @@ With a relay if asked.
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
-from typing import Any
+from functools import partial
 
 import psycopg
 import uvicorn
@@ -28,11 +23,11 @@ from epicrisis.doors import health, registry
 from epicrisis.doors.fhir_http import assembled as fhir_http
 from epicrisis.errors import EpicrisisError, SettingsError
 from epicrisis.found import services
+from epicrisis.handing import Processes, Server
 from epicrisis.relay import Relay
 from epicrisis.settings import Settings
 
 RECOVER_SECONDS = 5.0
-LOOK_SECONDS = 0.5
 GRACE_SECONDS = 30
 """So long may a request go on when the process is asked to stop."""
 
@@ -97,9 +92,9 @@ def run(settings: Settings, *, host: str, port: int, relayed: Collection[str] = 
         try:
             if workers == 1:
                 seldom_collect()
-                _server(settings, base, relay).run(sockets=[listener])
+                uvicorn.Server(_config(settings, base, relay)).run(sockets=[listener])
             else:
-                _in_processes(workers, settings, base, listener)
+                Processes(workers, partial(_answer, settings, base), listener).run()
         finally:
             recovery.stop()
             if relay is not None:
@@ -120,47 +115,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _server(settings: Settings, base: str, relay: Relay | None = None) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            app(settings, base, relay), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
-        )
+def _config(settings: Settings, base: str, relay: Relay | None = None) -> uvicorn.Config:
+    return uvicorn.Config(
+        app(settings, base, relay), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
     )
 
 
-def _in_processes(workers: int, *shared: Any) -> None:
-    """Several processes that answer; one that ends is replaced."""
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    processes = [_start(*shared) for _ in range(workers)]
-    while not stopped.wait(LOOK_SECONDS):
-        for index, process in enumerate(processes):
-            if not process.is_alive():
-                log.error("a process that answers has ended", status=process.exitcode)
-                processes[index] = _start(*shared)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
-
-
-def _start(*shared: Any) -> BaseProcess:
-    process = get_context("spawn").Process(target=_worker, args=(os.getpid(), *shared), name="serve")
-    process.start()
-    return process
-
-
-def _worker(parent: int, settings: Settings, base: str, listener: socket.socket) -> None:
-    """One of the processes. It ends when whoever started it is gone."""
+def _answer(settings: Settings, base: str, line: socket.socket) -> None:
+    """One of several processes: it answers on the connections that it is handed."""
     logging.configure("serve")
     seldom_collect()
-    server = _server(settings, base)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_SECONDS)
-        server.should_exit = True
-
-    threading.Thread(target=watch, name="watch", daemon=True).start()
-    server.run(sockets=[listener])
+    Server(_config(settings, base), line).run()
