@@ -40,8 +40,20 @@ _KINDS: Mapping[str, Kind] = {
 }
 _Values = Callable[[Any], Iterable[Any]]
 
-_PATIENT = ("subject", "patient", "beneficiary", "for")
+_PATIENT = ("subject", "patient")
 """The elements by which a resource names its patient."""
+_OTHERWISE: Mapping[str, tuple[str, ...]] = {
+    "Appointment": ("patient",),
+    "AppointmentResponse": ("patient",),
+    "AuditEvent": ("patient",),
+    "Coverage": ("beneficiary", "patient"),
+    "EnrollmentRequest": ("patient", "subject"),
+    "Person": ("patient",),
+    "ResearchSubject": ("individual", "patient"),
+    "SupplyRequest": ("subject",),
+    "Task": ("patient", "subject"),
+}
+"""What the patient is called where that is not the element's name."""
 ANY = "*"
 """Stands for whatever system a code has."""
 WORDS = 12
@@ -89,6 +101,8 @@ def parameters_of(resource_type: str) -> Mapping[str, Parameter]:
 @cache
 def patient_parameters(resource_type: str) -> tuple[str, ...]:
     """By which names resources of a type are searched for a patient: ``patient``, ``subject``, both or none."""
+    if resource_type in _OTHERWISE:
+        return _OTHERWISE[resource_type]
     elements = {element.name: element for element in types()[resource_type].elements}
     naming = [
         name

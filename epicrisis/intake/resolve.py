@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
 
 from epicrisis.codec.layout import Unindented, unindented
 from epicrisis.errors import Foreign, Malformed, NotHere, Refused, Unresolved
 from epicrisis.fhir.gate import Checked, Entry
 from epicrisis.fhir.references import VALUES, cut, text_of, written
 from epicrisis.fhir.values import absent
+from epicrisis.intake import whose
 from epicrisis.intake.identity import Digests, identifiers, local_id, resource_id
 from epicrisis.intake.known import Finder, Known
 from epicrisis.journal import Claim
@@ -28,9 +27,6 @@ _CONDITIONAL = re.compile(r"([A-Z][A-Za-z]+)\?(\S+)\Z").match
 _ETAG = re.compile(r'(?:W/)?"?(\d{1,9})"?\Z').match
 _CLUSTER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z").match
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z").match
-
-WHOSE = ("subject", "patient", "beneficiary", "for_", "individual", "candidate", "target", "source")
-"""The elements that may name the patient whom a resource is about, the first that does counts."""
 
 _SUBJECT_DEPTH = 3
 
@@ -145,6 +141,10 @@ class Resolver:
                 if not _CONDITIONAL(entry.url) or method == "DELETE":
                     raise Malformed("the address must be Type/id of this resource", f"{self._place}.request.url")
             else:
+                if own_id not in (None, named[2]):
+                    raise Malformed(
+                        "the id of the resource is not the one in its address", f"{self._place}.request.url"
+                    )
                 kind, own_id = named[1], named[2]
         if kind is None:
             raise Malformed("there is neither a resource nor the address of one", self._place)
@@ -357,19 +357,12 @@ class Resolver:
         if item.parsed is None and item.resource_type not in self._identifying:
             return self._subject_of_deleted(item)
         if item.resource_type not in self._identifying:
-            for name in _whose(item.parsed.__class__):
-                value = getattr(item.parsed, name)
-                if value is UNSET or isinstance(value, str):
-                    continue
-                for one in value if isinstance(value, list) else (value,):
-                    target = getattr(one, "reference", None)
-                    if not isinstance(target, str):
-                        continue
-                    if patient := self._patient(target):
-                        return patient
-                    other = self._items.get(self.reference(target))
-                    if name == "target" and other is not None and other is not item and depth < _SUBJECT_DEPTH:
-                        return self._subject(other, depth + 1)
+            for name, target in whose.references(item.parsed):
+                if patient := self._patient(target):
+                    return patient
+                other = self._items.get(self.reference(target))
+                if name == "target" and other is not None and other is not item and depth < _SUBJECT_DEPTH:
+                    return self._subject(other, depth + 1)
         item.alone = item.resource_type != "Patient"
         return UUID(item.resource_id)
 
@@ -422,12 +415,6 @@ def _identifier(query: str) -> tuple[str, str] | None:
     terms = parse_qs(query)
     system, bar, value = terms.get("identifier", [""])[0].rpartition("|")
     return (system, value) if bar and len(terms) == 1 else None
-
-
-@cache
-def _whose(parsed: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The elements of a type that may name the patient."""
-    return tuple(name for name in WHOSE if name in parsed.__struct_fields__)
 
 
 class _Written(dict[bytes, bytes]):

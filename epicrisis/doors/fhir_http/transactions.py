@@ -77,6 +77,7 @@ class Transactions:
             raise told(400, "invalid", text, checked.resource_type)
         for entry in checked.entries:
             allowed(call.caller, entry.method, _type_of(entry), f"Bundle.entry[{entry.index}]")
+        _each_once(checked.entries)
         try:
             name = uuid4().hex if all(map(_decides_itself, checked.entries)) else None
             receipt = self._taking.take(call.body, call.caller, checked=checked, name=name)
@@ -163,6 +164,17 @@ def allowed(caller: Caller, method: str | None, resource_type: str, place: str) 
     if letter is not None and not caller.may(resource_type, letter):
         what = {"c": "create", "u": "update", "d": "delete"}[letter]
         raise told(403, "forbidden", f"the access token does not allow this client to {what} {resource_type}", place)
+
+
+def _each_once(entries: Sequence[Entry]) -> None:
+    """400 where two entries are about one resource: https://hl7.org/fhir/R4/http.html#trules."""
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.method in ("PUT", "DELETE") and entry.url:
+            if entry.url in seen:
+                place = f"Bundle.entry[{entry.index}].request.url"
+                raise told(400, "duplicate", "in a transaction each resource is written or deleted once", place)
+            seen.add(entry.url)
 
 
 def _type_of(entry: Entry) -> str:

@@ -260,6 +260,52 @@ def test_a_transaction_that_is_refused_leaves_nothing(house: House) -> None:
     assert house.kept() == [("not-found", "Bundle.entry[1]")]
 
 
+def test_a_transaction_writes_each_resource_once_under_its_own_id(house: House) -> None:
+    again = put(patient(family="Maier"))
+    for wrong, status, problem, index in (
+        (bundle("transaction", put(patient()), again), 400, "duplicate", 1),
+        (bundle("transaction", put(patient()), delete("Patient/p1")), 400, "duplicate", 1),
+        (bundle("transaction", put(patient("p2"), url="Patient/p1")), 422, "processing", 0),
+    ):
+        answer = house.ask("POST", "", wrong)
+        assert answer.status_code == status
+        assert said(answer)[0] == (problem, [f"Bundle.entry[{index}].request.url"])
+    assert not house.clinical()
+
+
+PATIENT, DOCTOR = {"reference": "Patient/p1"}, {"reference": "Practitioner/d1"}
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {
+            "resourceType": "Appointment",
+            "status": "booked",
+            "participant": [{"actor": DOCTOR, "status": "accepted"}, {"actor": PATIENT, "status": "accepted"}],
+        },
+        {
+            "resourceType": "AppointmentResponse",
+            "appointment": {"display": "Tuesday"},
+            "actor": PATIENT,
+            "participantStatus": "accepted",
+        },
+        {"resourceType": "Person", "link": [{"target": PATIENT}]},
+        {
+            "resourceType": "SupplyRequest",
+            "itemCodeableConcept": {"text": "crutches"},
+            "quantity": {"value": 2},
+            "deliverTo": PATIENT,
+        },
+    ],
+    ids=lambda resource: resource["resourceType"],
+)
+def test_what_names_its_patient_elsewhere_belongs_to_the_patient_too(house: House, resource: dict[str, Any]) -> None:
+    known = house.ask("PUT", "/Patient/p1", patient("p1")).json()["id"]
+    assert create(house, resource).status_code == 201
+    assert [str(subject) for subject, _ in house.journals["chart"].log] == [known]
+
+
 def test_a_transaction_of_updates_may_go_back(house: House) -> None:
     one, two = bundle("transaction", put(patient())), bundle("transaction", put(patient(family="Maier")))
     etags = [house.ask("POST", "", b).json()["entry"][0]["response"]["etag"] for b in (one, two, one, one)]

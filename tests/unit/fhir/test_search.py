@@ -96,5 +96,6 @@ def test_names_are_compared_without_case_accents_and_surplus_space() -> None:
 def test_which_types_are_searched_by_patient() -> None:
     assert patient_parameters("Observation") == ("patient", "subject")
     assert patient_parameters("Immunization") == ("patient",)
-    assert patient_parameters("Task") == ("patient",)
+    assert patient_parameters("Task") == ("patient", "subject")
+    assert patient_parameters("Appointment") == ("patient",)
     assert patient_parameters("Patient") == patient_parameters("Organization") == ()
