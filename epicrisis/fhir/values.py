@@ -87,5 +87,10 @@ def moment(value: Any) -> datetime | None:
     return None if absent(value) else instant(value)
 
 
+def last_updated(resource: Any) -> datetime | None:
+    """When the sender made this version: the nearest thing to when what has no date of its own happened."""
+    return None if absent(resource.meta) else moment(resource.meta.lastUpdated)
+
+
 def _given(value: Any) -> str | None:
     return None if absent(value) else str(value)

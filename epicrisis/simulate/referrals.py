@@ -59,4 +59,4 @@ def progress(case: Case, letter: Letter, referral: Referral, status: str, **more
 
 def withdraw(letter: Letter, referral: Referral) -> None:
     """The sender no longer needs it."""
-    letter.put(referral.request | {"status": "revoked"})
+    letter.put(referral.request | {"meta": {"lastUpdated": letter.time()}, "status": "revoked"})

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, moment, reference, text
+from epicrisis.fhir.values import absent, last_updated, moment, reference, text
 from schemas.common import Coding
 from services.diagnosis.decider import (
     OVER,
@@ -39,7 +39,7 @@ def condition(inbound: Inbound) -> Sequence[To]:
         return [To(stream=stream, command=EnterDiagnosisInError())]
     verification = _status(resource.verificationStatus, _VERIFICATION) or "unconfirmed"
     clinical = _status(resource.clinicalStatus, _CLINICAL)
-    recorded, updated = moment(resource.recordedDate), _updated(resource)
+    recorded, updated = moment(resource.recordedDate), last_updated(resource)
     commands = [To(stream=stream, command=_record(inbound, verification, clinical), effective=_when_recorded(resource))]
 
     def then(command: Any, effective: datetime | None) -> None:
@@ -163,11 +163,6 @@ def _status(concept: Any, system: str) -> str:
 
 def _start(period: Any) -> Any:
     return UNSET if absent(period) else period.start
-
-
-def _updated(resource: Any) -> datetime | None:
-    """When the sender made this version: the nearest thing to when what has no date of its own happened."""
-    return None if absent(resource.meta) else moment(resource.meta.lastUpdated)
 
 
 def _when_recorded(resource: Any) -> datetime | None:

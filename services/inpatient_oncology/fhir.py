@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To
-from epicrisis.fhir.values import absent, clinic_named, moment, period, reference
+from epicrisis.fhir.values import absent, clinic_named, last_updated, moment, period, reference
 from schemas.common import Coding
 from schemas.inpatient_oncology import EpisodeRecorded, TransferRequested
 from services.inpatient_oncology.decider import (
@@ -51,7 +51,7 @@ def encounter(inbound: Inbound) -> Sequence[To]:
     first = To(
         stream=stream,
         command=request,
-        effective=_past(start, inbound) or _updated(resource),  # a planned start is not when it was asked for
+        effective=_past(start, inbound) or last_updated(resource),  # a planned start is not when it was asked for
         shared_with=clinic if elsewhere else None,
     )
     return [first, *(To(stream=stream, command=c, effective=at) for c, at in _progress(inbound, status, start, end))]
@@ -64,7 +64,7 @@ def _progress(
     resource = inbound.resource
     if status == "planned":
         if bed := _bed(inbound):
-            yield AssignBed(location_id=bed), _updated(resource)
+            yield AssignBed(location_id=bed), last_updated(resource)
     elif status in _IN_HOUSE:
         location_id, since = _location(inbound)
         yield AdmitPatient(location_id=location_id), start
@@ -75,9 +75,9 @@ def _progress(
         left = UNSET if absent(resource.hospitalization) else resource.hospitalization.dischargeDisposition
         yield DischargePatient(disposition=Coding.of(inbound.codes.concept(left))), end
     elif status == "cancelled":
-        yield CancelTransfer(), _updated(resource)
+        yield CancelTransfer(), last_updated(resource)
     elif status == "entered-in-error":
-        yield EnterInError(), _updated(resource)
+        yield EnterInError(), last_updated(resource)
 
 
 def episode(inbound: Inbound) -> Sequence[To]:
@@ -172,11 +172,6 @@ def _location(inbound: Inbound) -> tuple[str, datetime | None]:
 
 def _past(moment: datetime | None, inbound: Inbound) -> datetime | None:
     return moment if moment is not None and moment <= inbound.now else None
-
-
-def _updated(resource: Any) -> datetime | None:
-    """When the sender made this version: the nearest thing to when what has no date of its own happened."""
-    return None if absent(resource.meta) else moment(resource.meta.lastUpdated)
 
 
 reads: Mapping[str, Reader] = {"Encounter": encounter, "EpisodeOfCare": episode, "Task": task}

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from epicrisis.decider import Inbound, Reader, To, operator_of
-from epicrisis.fhir.values import absent, clinic_named, moment, reference, text
+from epicrisis.fhir.values import absent, clinic_named, last_updated, moment, reference, text
 from schemas.common import Coding
 from services.referral.decider import (
     AcceptReferral,
@@ -51,13 +51,13 @@ def service_request(inbound: Inbound) -> Sequence[To]:
     match status:
         case "completed":
             done = CompleteReferral(by=by, in_request=True)
-            when = _done(resource, inbound.now) or _updated(resource)
+            when = _done(resource, inbound.now) or last_updated(resource)
             commands.append(To(stream=stream, command=done, effective=when))
         case "revoked":
             cancel = CancelReferral(by=by, reason="")
-            commands.append(To(stream=stream, command=cancel, effective=_updated(resource)))
+            commands.append(To(stream=stream, command=cancel, effective=last_updated(resource)))
         case "entered-in-error":
-            commands.append(To(stream=stream, command=EnterReferralInError(), effective=_updated(resource)))
+            commands.append(To(stream=stream, command=EnterReferralInError(), effective=last_updated(resource)))
         case _:  # active, draft, on-hold and unknown: requested, and no more
             pass
     return commands
@@ -122,11 +122,6 @@ def _request(inbound: Inbound, status: str) -> RequestReferral:
 
 def _start(period: Any) -> str:
     return "" if absent(period) or absent(period.start) else str(period.start)
-
-
-def _updated(resource: Any) -> datetime | None:
-    """When the sender made this version: the nearest thing to when what has no date of its own happened."""
-    return None if absent(resource.meta) else moment(resource.meta.lastUpdated)
 
 
 def _done(resource: Any, now: datetime) -> datetime | None:

@@ -15,6 +15,7 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from epicrisis.fhir.gate import Gate
+from epicrisis.fhir.values import instant
 from epicrisis.simulate import Message, messages
 from epicrisis.simulate.run import BEGIN, live
 from epicrisis.simulate.world import world
@@ -114,6 +115,13 @@ def test_every_pathway_happens() -> None:
         "chemotherapy-end", "radiotherapy-end", "rehabilitation-end", "remission", "ruled-out", "patient",
         "mistaken-allergy",
     }  # fmt: skip
+
+
+def test_a_withdrawal_says_when_it_was() -> None:
+    """Else it would be true when it arrives, and the referral would have waited until then."""
+    withdrawn = next(m for m in messages(400, 1) if m.name.startswith("referral-withdrawn"))
+    (request,) = (entry["resource"] for entry in orjson.loads(withdrawn.bundle)["entry"])
+    assert instant(request["authoredOn"]) < instant(request["meta"]["lastUpdated"]) <= withdrawn.sent
 
 
 @pytest.mark.parametrize("promised", [True, False])
