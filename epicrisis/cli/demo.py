@@ -63,7 +63,7 @@ def demo(
         with _step("databases, roles, topic, users"):
             operators.make(settings)
             provision(settings)
-        with _step("serve, relay and work, a process each"):
+        with _step("the roles, a process each: " + ", ".join(roles.ROLES)):
             roles.up(settings)
         folder = Path(tempfile.mkdtemp(prefix="epicrisis-demo-"))
         try:
@@ -137,9 +137,9 @@ def _show(settings: Settings) -> None:
         typer.echo("")
         emit(
             _some(rows),
-            SHOWN.get(name, tuple(columns)),
+            SHOWN.get(name, tuple(columns)) if rows else (),
             Format.TABLE,
-            title=f"{name}: {counted(len(rows), 'row')}, for instance",
+            title=f"{name}: {counted(len(rows), 'row')}" + (", for instance" if rows else ""),
         )
     _history(settings)
 

@@ -20,7 +20,7 @@ PART_COLUMNS = ("name", "state", "where", "pid")
 @app.command(epilog="Example: epicrisis up --roles && epicrisis status")
 def up(
     roles: Annotated[
-        bool, typer.Option("--roles", help="Then provision, and start serve, relay and work in the background.")
+        bool, typer.Option("--roles", help="Then provision, and start every role in the background.")
     ] = False,
 ) -> None:
     """Start Kafka and PostgreSQL on this machine. May be repeated."""
