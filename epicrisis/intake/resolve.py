@@ -14,7 +14,7 @@ import msgspec
 from epicrisis.codec.layout import Unindented, unindented
 from epicrisis.errors import Foreign, Malformed, NotHere, Refused, Unresolved
 from epicrisis.fhir.gate import Checked, Entry
-from epicrisis.fhir.references import VALUES, cut, text_of, written
+from epicrisis.fhir.references import VALUES, cut, place_of, text_of, written
 from epicrisis.fhir.values import absent
 from epicrisis.intake import whose
 from epicrisis.intake.identity import Digests, identifiers, local_id, resource_id
@@ -303,6 +303,11 @@ class Resolver:
             found = self._known[value] = self._find(value)
         return found
 
+    def element(self, value: str) -> str:
+        """The place of a reference in the resource that is being resolved."""
+        resource = f"{self._place}.resource" if self._checked.resource_type == "Bundle" else self._place
+        return resource + place_of(self._checked.entries[self._at].raw or b"{}", value)
+
     def _find(self, value: str) -> str:
         if value.startswith("#"):
             return value
@@ -426,6 +431,9 @@ class _Written(dict[bytes, bytes]):
 
     def __missing__(self, value: bytes) -> bytes:
         text = text_of(value)
-        new = self._resolver.reference(text)
+        try:
+            new = self._resolver.reference(text)
+        except Malformed as problem:
+            raise type(problem)(problem.message, self._resolver.element(text), problem.rule) from None
         made = self[value] = value if new == text else written(new)
         return made

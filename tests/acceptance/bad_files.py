@@ -178,7 +178,7 @@ BAD: list[Bad] = [
     Bad(
         "dangling-urn.json",
         dumps(bundle(GOOD_ENTRY, entry(observation(f"urn:uuid:{UUID(int=7)}")))),
-        "Bundle.entry[1]",
+        "Bundle.entry[1].resource.subject",
         "names a resource that is not in this message",
     ),
     Bad(
@@ -191,19 +191,19 @@ BAD: list[Bad] = [
                 ),
             )
         ),
-        "Bundle.entry[1]",
+        "Bundle.entry[1].resource.performer[0]",
         "matches no Practitioner",
     ),
     Bad(
         "conditional-by-name.json",
         dumps(observation(f"Patient?name={SECRET}")),
-        "Observation",
+        "Observation.subject",
         "conditional reference must be",
     ),
     Bad(
         "unknown-patient.json",
         dumps(bundle(GOOD_ENTRY, entry(observation(f"Patient/{SECRET}")))),
-        "Bundle.entry[1]",
+        "Bundle.entry[1].resource.subject",
         "send the Patient first",
     ),
     Bad(

@@ -179,7 +179,7 @@ def test_a_condition_finds_a_resource_of_any_type_that_a_condition_has_made(hous
 
 def test_a_urn_uuid_that_is_not_in_the_message_is_refused(house: House) -> None:
     dangling = bundle(observation(to="urn:uuid:00000000-0000-4000-8000-00000000dead"))
-    with pytest.raises(Refused, match=r"Bundle.entry\[0\]: a reference names a resource that is not in this message"):
+    with pytest.raises(Refused, match=r"Bundle.entry\[0\].resource.subject: a reference names a resource"):
         house.receive(dangling)
 
 

@@ -171,7 +171,7 @@ def test_a_deletion_is_entered_in_error_and_keeps_what_was(house: House) -> None
             422,
             [("processing", ["Patient"])],
         ),
-        (lambda h: h.ask("POST", "/Observation", observation()), 422, [("not-found", ["Observation"])]),
+        (lambda h: h.ask("POST", "/Observation", observation()), 422, [("not-found", ["Observation.subject"])]),
         (lambda h: h.ask("DELETE", "/Observation/o1"), 404, [("not-found", ["Observation"])]),
         (lambda h: h.ask("POST", "/Patient", patient(), by="reader"), 403, [("forbidden", [])]),
         (lambda h: h.ask("PATCH", "/Patient/p1", b"[]"), 405, [("not-supported", [])]),
@@ -255,9 +255,9 @@ def test_a_transaction_goes_in_wholly_and_says_what_came_of_each_entry(house: Ho
 def test_a_transaction_that_is_refused_leaves_nothing(house: House) -> None:
     answer = house.ask("POST", "", bundle("transaction", put(patient()), put(observation(to="Patient/nobody"))))
     assert answer.status_code == 422
-    assert said(answer)[0] == ("not-found", ["Bundle.entry[1]"])
+    assert said(answer)[0] == ("not-found", ["Bundle.entry[1].resource.subject"])
     assert not house.clinical()
-    assert house.kept() == [("not-found", "Bundle.entry[1]")]
+    assert house.kept() == [("not-found", "Bundle.entry[1].resource.subject")]
 
 
 def test_a_transaction_writes_each_resource_once_under_its_own_id(house: House) -> None:
@@ -349,7 +349,7 @@ def test_each_entry_of_a_batch_is_answered_alone(house: House) -> None:
     ]
     outcomes = [response["outcome"]["issue"][0] for response in responses if "outcome" in response]
     assert [issue.get("expression") for issue in outcomes] == [
-        ["Bundle.entry[1].resource.gender"], ["Bundle.entry[2].resource"], None, ["Bundle.entry[4].resource"],
+        ["Bundle.entry[1].resource.gender"], ["Bundle.entry[2].resource.subject"], None, ["Bundle.entry[4].resource"],
     ]  # fmt: skip
 
 
