@@ -101,6 +101,8 @@ class Search:
     total: bool = False
     only_total: bool = False
     problems: list[Problem] = field(default_factory=list)
+    used: list[tuple[str, str]] = field(default_factory=list)
+    """The parameters that were not left out: the answer names them, as FHIR wants it."""
 
 
 def accepted(resource_type: str) -> Mapping[str, str]:
@@ -128,7 +130,10 @@ def search_of(resource_type: str, given: Sequence[tuple[str, str]], *, strict: b
     if sum(value.count(",") + 1 for _, value in given) > VALUES:
         raise told(400, "too-costly", f"a search has at most {VALUES} values: send several")
     for name, value in given:
+        left_out = len(found.problems)
         _read(found, name, value)
+        if value and len(found.problems) == left_out:
+            found.used.append((name, value))
     if strict and found.problems:
         raise Told(problems(400, [_as_error(one) for one in found.problems]))
     return found
@@ -231,6 +236,7 @@ def _sort(found: Search, value: str) -> None:
         return
     if len(rules) > 1:
         _leave_out(found, "sorted is by the first of several parameters")
+        found.used.append(("_sort", rules[0]))
 
 
 def _include(found: Search, value: str) -> None:

@@ -252,7 +252,7 @@ def since_of(text: str) -> datetime | None:
 def links_of(
     reader: Reader, call: Call, path: str, page: Page | None, given: Iterable[tuple[str, str]] = ()
 ) -> list[tuple[str, str]]:
-    """The links of a Bundle: to what was asked for, in its own words, and onward, which says nothing of it."""
+    """The links of a Bundle: to what was asked for and heeded, in the same words; onward, which says nothing of it."""
     asked = urlencode([pair for pair in given if pair[0] != PAGE])
     links = [("self", f"{call.base}/{path}{'?' if asked else ''}{asked}")]
     if page is not None:

@@ -97,7 +97,7 @@ class Searches:
         if made:
             total = None if total is None else total + len(made)
             entries = entries if search.only_total else made[: search.count] + entries
-        links = links_of(self._reader, call, kind, page_after, given)
+        links = links_of(self._reader, call, kind, page_after, search.used)
         return Answer(body=bundles.bundle("searchset", entries, links, total))
 
     def _condition(self, seen: Seen, search: Search) -> tuple[Condition | None, set[UUID]]:

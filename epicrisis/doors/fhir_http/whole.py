@@ -29,6 +29,8 @@ from epicrisis.doors.fhir_http.reading import (
 from epicrisis.doors.fhir_http.searching import kept_of, matches, others
 
 EVERYTHING = "everything"
+ASKED = ("_since", "_type", "_count", AT, AS_OF)
+"""The parameters of the operation."""
 _TO_DIRECTORY = re.compile(
     rb'"reference"[ \t\r\n]*:[ \t\r\n]*"(?:%s)/([0-9a-f-]{36})["/]' % "|".join(DIRECTORY).encode()
 ).findall
@@ -67,14 +69,15 @@ class Whole:
             rows = _current(seen, subject, types, since)
             start = 0 if last is None else next((n for n, row in enumerate(rows) if str(row.id) == last), -1) + 1
             shown, more = rows[start : start + count], rows[start + count :]
-            problems = [*unknown(call, "_since", "_type", "_count", AT, AS_OF), *seen.problems({subject})]
+            problems = [*unknown(call, *ASKED), *seen.problems({subject})]
             entries, bodies = matches(call, shown, kept_of(seen.view, shown), problems)
             wanted = sorted({id_.decode() for _, raw in bodies for id_ in _TO_DIRECTORY(raw)})
             entries += others(seen, [UUID(id_) for id_ in wanted if is_uuid(id_)], types)
         if problems:
             entries.append(bundles.told(problems))
         onward = Page(EVERYTHING, "Patient", list(given.items()), [str(shown[-1].id)]) if more else None
-        links = links_of(self._reader, call, f"Patient/{call.path['id']}/$everything", onward, given.items())
+        used = [(name, value) for name, value in given.items() if name in ASKED]
+        links = links_of(self._reader, call, f"Patient/{call.path['id']}/$everything", onward, used)
         return Answer(body=bundles.bundle("searchset", entries, links, len(rows)))
 
     def everything_asked(self, call: Call) -> Answer:

@@ -18,7 +18,7 @@ from epicrisis.doors.fhir_http.query import accepted
 from epicrisis.doors.fhir_http.written import Written
 from epicrisis.serve import _listening
 from tests.fuzz.http import fuzz
-from tests.integration.fhir_reading.clinics import HERE, Site, name, sent
+from tests.integration.fhir_reading.clinics import BASE, HERE, Site, name, sent
 from tests.kernel_support import observation, patient, wait_until
 
 pytestmark = pytest.mark.servers
@@ -146,6 +146,7 @@ def test_metadata_is_true(site: Site) -> None:
             assert "was left out" in answer.headers["warning"]
         else:
             assert answer.json()["entry"][-1]["search"]["mode"] == "outcome"
+        assert answer.json()["link"][0] == {"relation": "self", "url": f"{BASE}/{path}"}
     outcome = site.get("Observation?patient=p1&banana=1")["entry"][-1]
     assert outcome["search"]["mode"] == "outcome"
     assert outcome["resource"]["issue"][0]["severity"] == "warning"

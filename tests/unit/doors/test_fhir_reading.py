@@ -56,6 +56,12 @@ def test_a_plain_code_has_no_system_whatever_the_client_says() -> None:
     assert asked("status=http://hl7.org/fhir/observation-status|final").tokens == asked("status=final").tokens
 
 
+def test_what_was_left_out_is_not_among_what_was_used() -> None:
+    """https://hl7.org/fhir/R4/search.html#conformance: the server returns the parameters that it actually used."""
+    found = asked("code=a&banana=1&_sort=date,-_id&_include=Patient:link&status=&_count=5&_summary=text")
+    assert found.used == [("code", "a"), ("_sort", "date"), ("_count", "5")]
+
+
 def test_commas_separate_unless_they_are_escaped() -> None:
     assert asked(r"code=a\,b,c\|d").tokens == [(token("code", ANY, "a,b"), token("code", ANY, "c|d"))]
 
