@@ -28,13 +28,15 @@ class Header(Struct, frozen=True):
     """MSH (or BHS, FHS) as it was sent, byte for byte in Latin-1: an answer must not depend on the character set."""
 
     fields: tuple[str, ...]
+    sent: bool = True
+    """Whether there was one."""
 
     @classmethod
     def of(cls, raw: bytes) -> Header:
         """The header of a message; of what is none, an empty one."""
         found = _HEADER(raw[:8192])
         if found is None:
-            return cls(("MSH", "|", "^~\\&"))
+            return cls(("MSH", "|", "^~\\&"), sent=False)
         separator = found[2].decode(_LATIN)
         return cls((found[1].decode(), separator, *found[3].decode(_LATIN).split(separator)))
 

@@ -13,7 +13,7 @@ import psycopg
 from epicrisis import logging, metrics
 from epicrisis.doors.hl7v2.acknowledge import Header, acknowledgement, batch_of
 from epicrisis.doors.hl7v2.compiled import compiled
-from epicrisis.doors.hl7v2.errors import DUPLICATE_KEY, INTERNAL, UNKNOWN_KEY, Fault, NotMapped, Place
+from epicrisis.doors.hl7v2.errors import DUPLICATE_KEY, INTERNAL, SEQUENCE, UNKNOWN_KEY, Fault, NotMapped, Place
 from epicrisis.doors.hl7v2.frames import unbatched
 from epicrisis.doors.hl7v2.mapping import Mapped, mapped
 from epicrisis.doors.hl7v2.message import read
@@ -130,9 +130,12 @@ def _traced(made: Mapped, problem: Problem) -> Fault:
 
 
 def content_of(raw: bytes) -> str:
-    """What tells one message from another that has the same name: all behind MSH, where the time of sending is."""
+    """What tells one message from another that has the same name: its type, and all behind MSH, where the time of
+    sending is.
+    """
     lines = raw.replace(b"\n", b"\r").lstrip().partition(b"\r")
-    return sha256(lines[2].strip()).hexdigest()[:16]
+    kind = Header.of(raw).field(9).strip().encode("latin-1")
+    return sha256(b"\r".join((kind, lines[2].strip()))).hexdigest()[:16]
 
 
 class Door:
@@ -179,6 +182,8 @@ class Door:
             log.warning("message of an unknown sender", door=DOOR)
             metrics.acknowledged("", "AR")
             fault = Fault(code=UNKNOWN_KEY, place=Place("MSH", 1, 3), text="no operator here has such a sender")
+            if not header.sent:
+                fault = Fault(code=SEQUENCE, place=Place("MSH"), text="a message begins with MSH")
             return acknowledgement(header, "AR", at, [fault])
         try:
             taken = submit(raw, caller=caller, mappings=self._maps.of(caller.operator), intake=self._intake, at=at)

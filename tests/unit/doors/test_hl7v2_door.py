@@ -62,6 +62,22 @@ def test_another_message_with_a_used_control_id_gets_the_first_answer_and_is_not
     assert held.problems == [("duplicate", "MSH-10")]
 
 
+def test_another_event_with_a_used_control_id_is_not_lost_either(house: House) -> None:
+    house.send(message())
+    discharge = message().replace(b"ADT^A01", b"ADT^A03")
+    house.send(discharge)
+    [held] = house.kept.rows("stjude", state=WAITING)
+    assert house.quarantine.original(held).raw == discharge
+    assert held.problems == [("duplicate", "MSH-10")]
+
+
+def test_what_is_no_message_is_told_so(house: House) -> None:
+    for raw in (b"", b"junk", b"PID|1||4711"):
+        _, msa, err = house.send(raw)
+        assert msa == "MSA|AR|"
+        assert err == "ERR||MSH^1|100^Segment sequence error^HL70357|E||||a message begins with MSH"
+
+
 def test_what_is_wrong_is_answered_with_its_places_and_kept(house: House) -> None:
     raw = message(pid="PID|1||4711^^^STJUDE^MR||Meier||19701301|X")
     _, msa, *errs = house.send(raw)
