@@ -75,8 +75,9 @@ _risky = re.compile(rb"\\u(?:00[01]|003[aA])").search
 _empty = re.compile(rb"\{\}").search  # half the cost of `in` for so short a needle
 _ends_with_reference = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"\Z').search
 _local_reference = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"#([^"]*)').finditer
-_QUOTE = ord('"')
+_QUOTE, _HASH, _BACKSLASH = b'"#\\'  # as numbers: `in` finds these in a fifth of the time
 _FEW = 32
+_BLOCK = 64
 _encode_into = msgspec.json.Encoder().encode_into
 
 _ELSEWHERE = msgspec.Raw(b"0")  # stands for a resource that was checked by itself
@@ -161,7 +162,7 @@ class Gate:
             _exact(raw)
         if is_parameters:
             self._parameters(parsed.parameter, level, ".parameter")
-        elif has_contained and (parsed.contained is not UNSET or b"#" in raw):
+        elif has_contained and (parsed.contained is not UNSET or (inside != "contained" and _HASH in raw)):
             self._contained(raw, parsed, level, inside)
         return parsed, exactly
 
@@ -196,7 +197,7 @@ class Gate:
                 ids.add(resource.id)
                 made.append(resource if resource.__class__.__name__ != "Bundle" else part)
             parsed.contained = made  # one look for what was dropped sees all of them
-        if inside != "contained" and b"#" in raw:
+        if inside != "contained" and _HASH in raw:
             for name in _local_references(raw):
                 if name and name not in ids:
                     raise Fault("contained-missing")
@@ -241,7 +242,11 @@ class Gate:
         except Fault:
             self._nothing_dropped_from(unsure)  # of several faults, the first is told
             raise
-        if not sure or len(unsure) < len(entries) or not self._nothing_dropped_at_all(raw, bundle, unsure):
+        if (
+            not sure
+            or len(unsure) < len(entries)
+            or not self._nothing_dropped_at_all(raw, bundle, [entry.parsed for entry in unsure])
+        ):
             self._nothing_dropped_from(unsure)
             skeleton = _between(raw, entries)
             if sure:
@@ -273,29 +278,41 @@ class Gate:
             raise Fault("entry-empty", path=f".entry[{index}]")
         if response is not UNSET and response.outcome is not UNSET:
             self._inner(bytes(response.outcome), f".entry[{index}].response.outcome", level + 1, "resource")
-        made = Entry(index, _given(entry.fullUrl), None, None, None, raw, parsed, kind)
-        if request is not UNSET:
-            made.method, made.url, made.if_none_exist = request.method, request.url, _given(request.ifNoneExist)
-            made.if_match = _given(request.ifMatch)
-        return made, sure
+        full_url = _given(entry.fullUrl)
+        if request is UNSET:
+            return Entry(index, full_url, None, None, None, raw, parsed, kind), sure
+        none, match = _given(request.ifNoneExist), _given(request.ifMatch)
+        return Entry(index, full_url, request.method, request.url, none, raw, parsed, kind, match), sure
 
-    def _nothing_dropped_at_all(self, raw: bytes, bundle: Any, entries: list[Entry]) -> bool:
-        """`_nothing_dropped` of a whole Bundle at once; where this is False, each part has to be looked at."""
-        if b"\\" in raw and b"\\u" in raw:  # an escape may be a colon: missing ones and others might add up to nothing
+    def _nothing_dropped_at_all(self, raw: bytes, *parsed: Any) -> bool:
+        """`_nothing_dropped` of several parts at once; where this is False, each of them has to be looked at."""
+        # an escape may be a colon: missing ones and others might add up to nothing
+        if _BACKSLASH in raw and b"\\u" in raw:
             return False
-        skeleton, resources = bytearray(), bytearray()
-        _encode_into(bundle, skeleton)
-        _encode_into([entry.parsed for entry in entries], resources)
-        colons = skeleton.count(b":") + resources.count(b":")
-        return raw.count(b":") == colons and not _empty(skeleton) and not _empty(resources)
+        colons = 0
+        for some in parsed:
+            text = bytearray()
+            _encode_into(some, text)
+            if _empty(text):
+                return False
+            colons += text.count(b":")
+        return raw.count(b":") == colons
+
+    def _suspects(self, parsed: list[Any], raw: list[bytes]) -> Iterator[int]:
+        """Which of many parts have to be looked at one by one."""
+        for start in range(0, len(raw), _BLOCK):
+            end = start + _BLOCK
+            if not self._nothing_dropped_at_all(b"".join(raw[start:end]), parsed[start:end]):
+                yield from range(start, min(end, len(raw)))
 
     def _nothing_dropped_from(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            if entry.raw is not None:
-                try:
-                    self._nothing_dropped_inside(entry.parsed, entry.raw, (entry.resource_type or "").encode())
-                except Fault as fault:
-                    raise fault.below(f".entry[{entry.index}].resource") from None
+        given = [(entry, entry.raw) for entry in entries if entry.raw is not None]
+        for index in self._suspects([entry.parsed for entry, _ in given], [raw for _, raw in given]):
+            entry, raw = given[index]
+            try:
+                self._nothing_dropped_inside(entry.parsed, raw, (entry.resource_type or "").encode())
+            except Fault as fault:
+                raise fault.below(f".entry[{entry.index}].resource") from None
 
     def _nothing_dropped_inside(self, parsed: Any, raw: bytes, key: bytes) -> None:
         """`_nothing_dropped`, with the place in a contained resource."""
@@ -305,9 +322,10 @@ class Gate:
             contained = getattr(parsed, "contained", UNSET)
             if contained is not UNSET:
                 whole: Any = _guarded(self._kinds[key][0], raw)
-                for index, part in enumerate(whole.contained):
+                parts = [bytes(part) for part in whole.contained]
+                for index in self._suspects(contained, parts):
                     try:
-                        self._nothing_dropped(contained[index], bytes(part))
+                        self._nothing_dropped(contained[index], parts[index])
                     except Fault as fault:
                         raise fault.below(f".contained[{index}]") from None
             raise
@@ -323,7 +341,7 @@ class Gate:
         missing = raw.count(b":") - scratch.count(b":")
         if missing > 0:
             raise Fault("duplicate")
-        if missing or _empty(scratch) or (b"\\" in raw and _risky(raw)):
+        if missing or _empty(scratch) or (_BACKSLASH in raw and _risky(raw)):
             _exact(raw)
 
 

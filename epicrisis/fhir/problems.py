@@ -19,7 +19,7 @@ from .invariants import MAX_DEPTH, attachment_size_matches
 from .limits import Limits
 from .outcome import Problem
 from .rules import RULES, sentence, unknown_property
-from .spec import PRIMITIVES, SIBLING, Element, Type, has_sibling, types
+from .spec import PRIMITIVES, SIBLING, Element, Outline, Type, outline, types
 
 MAX_PROBLEMS = 100
 MAX_OBJECTS = 20_000
@@ -175,19 +175,21 @@ class _Walk:
             yield _problem("empty-object", place)
         if value.twice:
             yield _problem("duplicate", place)
-        known = {element.name: element for element in kind.elements}
+        known, given = outline(name), set[str]()
         for key, item in value.items():
             base = key.removeprefix("_")
-            element = known.get(base)
+            element = known.elements.get(base)
             if key == "resourceType" and kind.resource:
                 continue
-            if element is None or (key != base and not has_sibling(name, element)):
+            if element is None or (key != base and base not in known.siblings):
                 yield _problem("unknown", place, text=unknown_property(name, key))
-            elif key != base:
+                continue
+            given.add(base)
+            if key != base:
                 yield from self._many(item, key, value, Element(name=key, type="", many=element.many), place, level, {})
             else:
                 yield from self._many(item, key, value, element, place, level, inside, owner=name)
-        yield from self._cardinality(value, name, kind, place)
+        yield from _cardinality(given, name, known, place)
         yield from self._special(value, name, place)
 
     def _many(
@@ -236,28 +238,6 @@ class _Walk:
             if not lexical.is_reference(element.targets)(text):
                 yield _problem("reference", place + ".reference", " or ".join(element.targets) or "a resource")
 
-    def _cardinality(self, value: Members, name: str, kind: Type, place: str) -> Iterator[Problem]:
-        groups: dict[str, list[bool]] = {}
-        required = set()
-        for element in kind.elements:
-            given = element.name in value or (has_sibling(name, element) and "_" + element.name in value)
-            if element.choice:
-                groups.setdefault(element.choice, []).append(given)
-                if element.choice_required:
-                    required.add(element.choice)
-            elif element.required and not given:
-                yield _problem("missing", place, element.name)
-        if name == "Extension":
-            values, nested = sum(groups["value"]), "extension" in value
-            if nested and values:
-                yield _problem("extension-both", place)
-            elif not nested and values != 1:
-                yield _problem("extension-value", place)
-            return
-        for group, members in groups.items():
-            if sum(members) > 1 or (group in required and not any(members)):
-                yield _problem("choice-required" if group in required else "choice", place, group)
-
     def _special(self, value: Members, name: str, place: str) -> Iterator[Problem]:
         div, size, data = value.get("div"), value.get("size"), value.get("data")
         if name == "Narrative" and isinstance(div, str) and div and (rule := narrative.broken_rule(div)):
@@ -286,6 +266,22 @@ class _Walk:
         holds_contained = not contained and value.get("resourceType") not in ("Bundle", "Parameters")
         if holds_contained and any(name not in ids for name in _local_references(value)):
             yield _problem("contained-missing", place)
+
+
+def _cardinality(given: set[str], name: str, known: Outline, place: str) -> Iterator[Problem]:
+    """What is missing or too much. A value and its sibling count once."""
+    for element in known.required:
+        if element not in given:
+            yield _problem("missing", place, element)
+    for group, (members, required) in known.choices.items():
+        number = len(members & given)
+        if name == "Extension":
+            if number and "extension" in given:
+                yield _problem("extension-both", place)
+            elif number != 1 and "extension" not in given:
+                yield _problem("extension-value", place)
+        elif number > 1 or (required and not number):
+            yield _problem("choice-required" if required else "choice", place, group)
 
 
 def _local_references(value: Any) -> Iterator[str]:

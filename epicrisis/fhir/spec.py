@@ -68,6 +68,34 @@ def has_sibling(owner: str, element: Element) -> bool:
     return (owner, element.name) != ("Extension", "url")
 
 
+class Outline(Struct, frozen=True, kw_only=True):
+    """A type's elements by what an object of it is asked for."""
+
+    elements: dict[str, Element]
+    siblings: frozenset[str]  # the elements that may have one
+    required: tuple[str, ...]
+    choices: dict[str, tuple[frozenset[str], bool]]  # by group: the elements, and whether one has to be there
+
+
+@cache
+def outline(name: str) -> Outline:
+    """The outline of a type; of a `_field` sibling, which has no name."""
+    kind = types()[name] if name else SIBLING
+    groups: dict[str, list[Element]] = {}
+    for element in kind.elements:
+        if element.choice:
+            groups.setdefault(element.choice, []).append(element)
+    return Outline(
+        elements={element.name: element for element in kind.elements},
+        siblings=frozenset(element.name for element in kind.elements if has_sibling(name, element)),
+        required=tuple(e.name for e in kind.elements if e.required and not e.choice),
+        choices={
+            group: (frozenset(e.name for e in some), any(e.choice_required for e in some))
+            for group, some in groups.items()
+        },
+    )
+
+
 @cache
 def recursive() -> dict[str, tuple[str, ...]]:
     """Types that can hold themselves (item in item), with the elements that lead on; Extension and Reference apart."""

@@ -131,6 +131,19 @@ def test_duplicates_in_the_frame_of_a_bundle_are_seen() -> None:
     assert "twice" in refused(raw[:-1] + b',"type":"transaction"}')[1]
 
 
+@pytest.mark.parametrize("hidden", ["a:b", "a\\u003ab"])
+def test_the_place_of_what_is_given_twice_is_named_among_many(hidden: str) -> None:
+    """A colon written as an escape beside it makes up for the one that the dropped property had."""
+    many = [{"resourceType": "Basic", "id": f"b{number}", "code": {"text": "x"}} for number in range(200)]
+    twice = f'"id": "b150", "language": "c", "language": "{hidden}"'
+    contained = json.dumps({**PATIENT, "contained": many}).replace('"id": "b150"', twice)
+    where, text = refused(contained.encode())
+    assert (where, "twice" in text) == ("Patient.contained[150]", True)
+    sent = bundle(*(entry(one, f"urn:oid:1.{number}") for number, one in enumerate(many)))
+    where, text = refused(json.dumps(sent).replace('"id": "b150"', twice).encode())
+    assert (where, "twice" in text) == ("Bundle.entry[150].resource", True)
+
+
 def test_sizes_are_capped() -> None:
     assert "larger than the 20 bytes" in refused(PATIENT, resource=20)[1]
     assert refused(bundle(entry(PATIENT)), resource=20)[0] == "Bundle.entry[0].resource"
