@@ -21,7 +21,6 @@ from epicrisis.database import Database
 from epicrisis.doors.fhir_http.answers import told
 from epicrisis.doors.fhir_http.query import Sort, When, Word
 from epicrisis.errors import Poison
-from epicrisis.fhir.search import parameters_of
 from epicrisis.slices import slice_of
 from epicrisis.sql import array, literal, queries
 
@@ -324,8 +323,3 @@ def named(condition: Condition, words: Sequence[Word]) -> None:
         part = "" if word.part == "name" else f" AND part = '{word.part}'"
         texts.append(f'(word COLLATE "C" >= %({first})s AND word COLLATE "C" < %({last})s{part})')
     condition.add(f"subject = ANY(ARRAY({_NAMED} {' OR '.join(texts)}))")
-
-
-def has_date(resource_type: str) -> bool:
-    """Whether a type is searched by a date."""
-    return any(p.kind == "date" for p in parameters_of(resource_type).values())

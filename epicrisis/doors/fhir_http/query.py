@@ -7,11 +7,10 @@ client prefers ``handling=strict``; a modifier, or a value that cannot be read, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
-from uuid import UUID
 
 from epicrisis.doors.fhir_http.answers import Told, problems, told
 from epicrisis.fhir.outcome import Problem
@@ -322,11 +321,6 @@ def _when(value: str) -> When:
 
 def _word(part: str, value: str) -> Word:
     return Word(part, normal(_plain(value)))
-
-
-def own_ids(wanted: Iterable[Named]) -> list[UUID]:
-    """Those ids that may be the cluster's own."""
-    return [UUID(one.id) for one in wanted if is_uuid(one.id)]
 
 
 def is_uuid(text: str) -> bool:
