@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
@@ -16,6 +17,20 @@ from epicrisis.projection import Projection
 def services() -> dict[str, Service]:
     """Every folder of ``services/``, by name."""
     return {name: importlib.import_module(f"services.{name}").service for name in _folders("services")}
+
+
+def services_named(names: Iterable[str]) -> list[str]:
+    """The names of these services, or of all where none is named.
+
+    Raises
+    ------
+    SettingsError
+        There is none of one of these names.
+    """
+    wanted = list(names) or list(services())
+    if unknown := [name for name in wanted if name not in services()]:
+        raise SettingsError(f"no service {', '.join(unknown)}; there are: {', '.join(services())}")
+    return wanted
 
 
 @cache

@@ -24,7 +24,7 @@ def read(
         list[str] | None, typer.Option(help="column=value, as the table shows it; empty: without one. May be repeated.")
     ] = None,
     columns: Annotated[str | None, typer.Option(help="Only these columns: a,b,c.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many rows.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many rows.", min=0)] = None,
     as_: As = None,
     reason: Reason = "",
     format: FormatOption = Format.TABLE,

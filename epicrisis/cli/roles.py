@@ -44,12 +44,12 @@ def serve(
 ) -> None:
     """Answer FHIR over HTTP, and finish what was killed in between; schema registry (read-only), health, metrics."""
     from epicrisis import logging
-    from epicrisis.found import services
+    from epicrisis.found import services_named
     from epicrisis.serve import run
     from epicrisis.settings import Settings
 
     logging.configure("serve")
-    relayed = (service or list(services())) if relay else ()
+    relayed = services_named(service or ()) if relay else ()
     run(Settings.read(), host=host, port=port, relayed=relayed, workers=workers)
 
 
@@ -62,14 +62,14 @@ def relay(
     """Pump journals to Kafka until stopped (SIGTERM)."""
     from epicrisis import logging
     from epicrisis.assembly import seldom_collect
-    from epicrisis.found import services
+    from epicrisis.found import services_named
     from epicrisis.relay import Relay
     from epicrisis.settings import Settings
 
     logging.configure("relay")
     listen(metrics_host, metrics_port)
     seldom_collect()
-    pumps = Relay(Settings.read(), service or list(services()))
+    pumps = Relay(Settings.read(), services_named(service or ()))
     pumps.start()
     _until_stopped()
     pumps.stop()

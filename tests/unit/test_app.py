@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from kafka.errors import KafkaTimeoutError
+from typer.testing import CliRunner
 
 from epicrisis import logging
-from epicrisis.cli.app import main, unexpected
+from epicrisis.cli.app import app, main, unexpected
 
 
 def test_a_command_that_looks_does_not_wait_for_what_only_roles_need() -> None:
@@ -25,6 +26,15 @@ def heard(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     yield
     with capsys.disabled():
         logging.configure("test", strict=True)
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("words", [("relay", "--service", "nope"), ("serve", "--relay", "--service", "nope")])
+def test_a_role_for_a_service_that_does_not_exist_does_not_wait_for_it(words: tuple[str, ...]) -> None:
+    import epicrisis.cli.roles  # noqa: F401
+
+    result = CliRunner().invoke(app, words)
+    assert str(result.exception).startswith("no service nope; there are: access_audit, chart")
 
 
 @pytest.mark.usefixtures("heard")
