@@ -48,7 +48,9 @@ def test_of_what_libraries_say_only_a_role_repeats_something(
         for library in ("kafka.net.transport", "psycopg.pool"):
             stdlib.getLogger(library).warning("error connecting in %r", "pool-1")
 
-    monkeypatch.setattr(sys.modules[main.__module__], "app", command)
+    module = sys.modules[main.__module__]
+    monkeypatch.setattr(module, "COMMAND_MODULES", ())  # they would register their commands on this one
+    monkeypatch.setattr(module, "app", command)
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().err.count("error connecting") == role  # a pool's warning says nothing to anybody
