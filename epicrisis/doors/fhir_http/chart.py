@@ -201,7 +201,7 @@ class View:
     def of_subject(self, subject: UUID) -> Rows:
         """All rows of a subject."""
         self._cur.execute(_SQL["of_subject"], {"subject": subject})
-        return [(Row(*values[:8]), tuple(values[8])) for values in self._cur]
+        return [(Row(id_, subject, *rest[:6]), tuple(rest[6])) for id_, *rest in self._cur.fetchall()]
 
     def by_ids(self, ids: Collection[UUID]) -> dict[UUID, Rows]:
         """The rows of these resources, oldest first."""
@@ -274,10 +274,11 @@ class View:
         if len(subjects) == 1:
             (subject,) = subjects
             self._cur.execute(_SQL["events_of_one"], given | {"subject": subject, "slice": slice_of(subject)})
+            found = [(Place(subject, source, seq), *rest) for source, seq, *rest in self._cur.fetchall()]
         else:
             slices = array({slice_of(subject) for subject in subjects})
             self._cur.execute(_SQL["events_of_several"], given | {"subjects": array(subjects), "slices": slices})
-        found = [(Place(*row[:3]), *row[3:]) for row in self._cur.fetchall()]
+            found = [(Place(*row[:3]), *row[3:]) for row in self._cur.fetchall()]
         if len(subjects) > 1 or len(sources) > 1:
             found = [one for one in found if one[0] in places]
         return found

@@ -4,7 +4,7 @@ INSERT INTO smart.assertion (digest, expires) VALUES (%(digest)s, %(expires)s)
 ON CONFLICT (digest) DO NOTHING RETURNING 1
 
 -- of_subject: all rows of a subject, with the events of their versions
-SELECT resource_id, subject, source, resource_type, version, recorded, retracted, seqs[version], seqs
+SELECT resource_id, source, resource_type, version, recorded, retracted, seqs[version], seqs
 FROM read.cluster_chart_seen WHERE subject = %(subject)s
 
 -- by_ids: the rows of these resources, of whatever service, oldest first
@@ -35,7 +35,7 @@ GROUP BY resource_id
 SELECT source, seq, recorded FROM read.ledger_seen WHERE subject = %(subject)s AND slice = %(slice)s
 
 -- events_of_one: one subject's events by their place, in the one part of the ledger where they are
-SELECT subject, source, seq, n, recorded, value FROM read.ledger_seen
+SELECT source, seq, n, recorded, value FROM read.ledger_seen
 WHERE slice = %(slice)s AND subject = %(subject)s
     AND source = ANY(%(sources)b::text[]) AND seq = ANY(%(seqs)s::bigint[])
 
