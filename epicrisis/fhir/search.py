@@ -11,7 +11,7 @@ import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from hashlib import blake2b
 from importlib.resources import files
 from operator import attrgetter
@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
+from epicrisis.event import record
 from epicrisis.fhir.spec import Element, types
 from epicrisis.fhir.values import instant
 
@@ -73,7 +74,8 @@ class Parameter(NamedTuple):
     """Whether its values are codes of a code system, not plain words."""
 
 
-class Facts(NamedTuple):
+@record
+class Facts:
     """What a resource is searched by. ``words``: (parameter, word) of its names."""
 
     tokens: tuple[int, ...] = ()
@@ -239,14 +241,17 @@ _LEAVES: Mapping[str, Any] = {
 
 
 _Token = Callable[[str, Any, dict[int, None]], None]
-"""Adds the digests of a value to those that there are."""
+"""Adds the digests of a value, under a parameter, to those that there are."""
+_Add = Callable[[Any, dict[int, None]], None]
+"""The same of all that an element holds, under its parameter."""
 
 
 class _Plan(NamedTuple):
     """How a type is read: an object's elements by their places, and what leads on from there."""
 
     decode: Callable[[bytes], Any]
-    tokens: tuple[tuple[int, _Values, str, _Token], ...]
+    tokens: tuple[tuple[int, _Add], ...]
+    references: tuple[tuple[int, _Values, str], ...]
     dates: tuple[tuple[int, _Values, bool], ...]
     names: tuple[tuple[int, _Values, str], ...]
 
@@ -255,20 +260,19 @@ def facts(resource_type: str, raw: bytes) -> Facts:
     """What the bytes of a resource, which passed the gate, say about it."""
     if resource_type not in parameters():
         return NOTHING
-    decode, of_tokens, of_dates, of_names = _plan(resource_type)
+    decode, of_tokens, _, of_dates, of_names = _plan(resource_type)
     said = astuple(decode(raw))
     tokens: dict[int, None] = {}
-    for at, values, name, add in of_tokens:
+    for at, add in of_tokens:
         if (one := said[at]) is not None:
-            for value in values(one):
-                add(name, value, tokens)
-    begins, ends = _when(said, of_dates) if of_dates else (None, None)
+            add(one, tokens)
+    begins, ends = _when(said, of_dates)
     words: dict[tuple[str, str], None] = {}
     for at, values, name in of_names:
         if (one := said[at]) is not None:
             for value in values(one):
                 words.update(dict.fromkeys(_words(name, value)))
-    return Facts(tuple(tokens), begins, ends, tuple(words)[:WORDS])
+    return Facts(tokens=tuple(tokens), begins=begins, ends=ends, words=tuple(words)[:WORDS])
 
 
 def standing_for(resource_type: str, tokens: Sequence[int], local: str, system: str, code: str) -> tuple[int, ...]:
@@ -285,7 +289,7 @@ def references_of(resource_type: str, parameter: str, raw: bytes) -> list[str]:
     """The ids that a resource refers to under a parameter."""
     plan = _plan(resource_type)
     said = astuple(plan.decode(raw))
-    wanted = [(at, values) for at, values, name, add in plan.tokens if name == parameter and add is _add_reference]
+    wanted = [(at, values) for at, values, name in plan.references if name == parameter]
     found = [value for at, values in wanted if said[at] is not None for value in values(said[at])]
     return [id_ for value in found if (id_ := id_of(value.reference))]
 
@@ -299,13 +303,22 @@ def _plan(resource_type: str) -> _Plan:
     def begin(path: Sequence[str]) -> tuple[int, _Values]:
         return struct.__struct_fields__.index(path[0]), _values(resource_type, path)
 
+    def adding(path: Sequence[str], name: str, of: str) -> tuple[int, _Add]:
+        at, values = begin(path)
+        add = _ADDING.get(of, _add_word)
+        if len(path) == 1 and not _leaf(resource_type, path).many:
+            return at, partial(add, name)
+
+        def each(found: Any, tokens: dict[int, None]) -> None:
+            for value in values(found):
+                add(name, value, tokens)
+
+        return at, each
+
     return _Plan(
         decode=msgspec.json.Decoder(struct).decode,
-        tokens=tuple(
-            (*begin(path), p.name, _ADDING.get(of, _add_word))
-            for p, path, of in each
-            if p.kind in ("token", "reference")
-        ),
+        tokens=tuple(adding(path, p.name, of) for p, path, of in each if p.kind in ("token", "reference")),
+        references=tuple((*begin(path), p.name) for p, path, of in each if of == "Reference"),
         dates=tuple((*begin(path), of == "Period") for p, path, of in each if p.kind == "date"),
         names=tuple((*begin(path), p.name) for p, path, _ in each if p.name == "name"),
     )
@@ -332,7 +345,7 @@ def _struct(kind: str, paths: Sequence[tuple[str, ...]]) -> Any:
 def _values(kind: str, path: Sequence[str]) -> _Values:
     """Yields what a path leads to, of the value of its first element."""
     element = _leaf(kind, path[:1])
-    each: _Values = (lambda found: found) if element.many else (lambda found: (found,))
+    each: _Values = iter if element.many else (lambda found: (found,))
     if len(path) == 1:
         return each
     get, below = attrgetter(path[1]), _values(element.type, path[1:])

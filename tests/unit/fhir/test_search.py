@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epicrisis.fhir.search import ANY, FOREVER, facts, interval, normal, parameters, patient_parameters, token
+from epicrisis.fhir.search import ANY, FOREVER, NOTHING, facts, interval, normal, parameters, patient_parameters, token
 from epicrisis.fhir.spec import types
 
 
@@ -28,7 +28,7 @@ def test_every_parameter_leads_to_elements_of_its_type(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(parameters()))
 def test_an_empty_resource_is_found_by_nothing(kind: str) -> None:
-    assert told(kind) == ((), None, None, ())
+    assert told(kind) == NOTHING
 
 
 def test_every_coding_of_a_concept_counts_with_and_without_its_system() -> None:
