@@ -256,10 +256,13 @@ def _default_rows(key: tuple[str, ...], body: type[Any]) -> Callable[[Any, Meta]
 
 
 class Cell(msgspec.Struct, gc=False):
-    """A row in a fold, None where there is none. ``n``: the number of the event that shaped it, 0 if none has here."""
+    """A row in a fold, None where there is none. ``n``: the number of the event that shaped it, 0 if none has here.
+    ``new``: where rows are kept there is none.
+    """
 
     row: Any = None
     n: int = 0
+    new: bool = False
 
 
 Rows = dict[Place, Cell]

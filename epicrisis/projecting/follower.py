@@ -28,23 +28,42 @@ class ProjectionFollower:
         planned = self._planned(delivered)
         if not planned:
             return []
-        keys: defaultdict[str, set[Key]] = defaultdict(set)
-        for _, plan in planned:
-            if not isinstance(plan, Failure):
-                for step in plan:
-                    if step.handler.evolve is not None and step.keys:
-                        keys[step.handler.table.name].update(step.keys)
-        rows = {place: Cell(row) for place, row in at.load(self.projection, keys).items()}
+        rows = self._loaded(at, delivered, planned)
         counts: dict[Place, Count] = {}
         failures = self._fold(delivered, planned, rows, counts)
         changed: defaultdict[str, list[Saved]] = defaultdict(list)
-        for place, cell in rows.items():
+        for (table, key), cell in rows.items():
             if cell.n:
-                changed[place[0]].append((place[1], cell.row, cell.n))
-        for place, count in counts.items():
-            changed[place[0]].append((place[1], count.row(), shard))
+                changed[table].append((key, cell.row, cell.n, cell.new))
+        for (table, key), count in counts.items():
+            changed[table].append((key, count.row(), shard, False))
         at.save(self.projection, changed)
         return failures
+
+    def _loaded(
+        self, at: Transaction, delivered: Sequence[Delivered], planned: Sequence[tuple[Delivered, list[Step] | Failure]]
+    ) -> Rows:
+        """A cell for every key that these steps touch, with its row where there is one. A subject whose history begins
+        here has none.
+        """
+        begun = {item.meta.subject for item in delivered if item.n == 1}
+        rows: Rows = {}
+        keys: defaultdict[str, list[Key]] = defaultdict(list)
+        for item, plan in planned:
+            if isinstance(plan, Failure):
+                continue
+            for step in plan:
+                if step.handler.evolve is not None:
+                    table = step.handler.table.name
+                    for key in step.keys:
+                        before = len(rows)
+                        rows.setdefault((table, key), Cell(new=True))
+                        if len(rows) > before and item.meta.subject not in begun:
+                            keys[table].append(key)
+        for place, row in at.load(self.projection, keys).items():
+            cell = rows[place]
+            cell.row, cell.new = row, False
+        return rows
 
     def fold(self, delivered: Sequence[Delivered], rows: Rows, counts: dict[Place, Count]) -> list[Failure]:
         """Apply these events in memory alone: ``rows`` holds every row that they touch and that there is already."""

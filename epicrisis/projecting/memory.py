@@ -183,7 +183,7 @@ class MemoryTransaction:
     def save(self, projection: Projection, rows: Mapping[str, Sequence[Saved]]) -> None:
         sums = {table.name: table.sums for table in projection.tables.values()}
         for table, some in rows.items():
-            for key, row, by in some:
+            for key, row, by, _ in some:
                 if sums[table]:
                     name = projection.schema, table, (*key, by)
                     self.added[name] = _sum(self.added.get(name), row, sums[table])

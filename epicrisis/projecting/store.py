@@ -19,9 +19,9 @@ Who = tuple[str, UUID]
 """A consumer and a subject."""
 
 
-Saved = tuple[Key, Any, int]
-"""A key, its row, None where that goes, and the number of the event that shaped it; of a counter's the shard in which
-it is added up.
+Saved = tuple[Key, Any, int, bool]
+"""A key, its row, None where that goes, the number of the event that shaped it (of a counter's the shard in which it is
+added up), and whether it is known that there is no such row yet.
 """
 
 

@@ -58,7 +58,6 @@ class TableStore:
         self._target = target
         self._empty_stage = sql.SQL("DELETE FROM {}").format(stage_name)
         self._written_by: Cursor | None = None
-        self._absent: set[Key] = set()
         self._direct = projection.scope is Scope.CLUSTER  # PostgreSQL refuses COPY into a table with row-level security
 
     def _learn(self, cur: Cursor) -> None:
@@ -96,7 +95,6 @@ class TableStore:
         """Read the rows of these keys into ``into``."""
         self._learn(cur)
         name = self.table.name
-        self._absent = set(keys) if self._direct else set()
         cur.execute(self._select, _columns(keys))
         key_of = tuple_of(self.table.key)
         for values in cur:
@@ -105,22 +103,19 @@ class TableStore:
                 if values[i] is not None:
                     values[i] = tuple(values[i])
             row = self.table.row(**dict(zip(self.columns, values, strict=True)))
-            key = key_of(row)
-            into[name, key] = row
-            self._absent.discard(key)
+            into[name, key_of(row)] = row
 
     def write(self, cur: Cursor, rows: Sequence[Saved]) -> None:
-        """Write these rows. What `load` has not found is new: nobody else writes about a subject."""
+        """Write these rows. What was new when they were loaded still is: nobody else writes about a subject."""
         self._learn(cur)
-        absent, self._absent = self._absent, set()
         new: list[Extended] = []
         kept: list[Extended] = []
         gone: list[Key] = []
-        for key, row, by in rows:
+        for key, row, by, absent in rows:
             if row is None:
                 gone.append(key)
             else:
-                (new if key in absent else kept).append((row, by))
+                (new if absent and self._direct else kept).append((row, by))
         if new:
             self._copy_in(cur, self._fill, new)
         if kept:

@@ -142,9 +142,9 @@ def _fold(
     sums: defaultdict[str, list[Saved]] = defaultdict(list)
     for (table, key), cell in rows.items():
         if cell.row is not None:
-            by_table[table].append((key, cell.row, cell.n))
+            by_table[table].append((key, cell.row, cell.n, False))
     for (table, key), count in counts.items():
-        sums[table].append((key, count.row(), items[0].partition))
+        sums[table].append((key, count.row(), items[0].partition, False))
     return by_table, sums, failed
 
 

@@ -128,12 +128,12 @@ def test_rows_come_back_as_they_were_written_and_none_removes_one(case: Case) ->
     row = Trail(subject=one, trail="a;", number=1)
     with case.store.transaction() as at:
         assert at.load(case.projection, {name: {(one,), (other,)}}) == {}
-        at.save(case.projection, {name: [((one,), row, 3)]})
+        at.save(case.projection, {name: [((one,), row, 3, True)]})
     with case.store.transaction() as at:
         assert at.load(case.projection, {name: {(one,)}}) == {(name, (one,)): row}
     assert shaped_by(case, one) == 3
     with case.store.transaction() as at:
-        at.save(case.projection, {name: [((one,), None, 4)]})
+        at.save(case.projection, {name: [((one,), None, 4, False)]})
     with case.store.transaction() as at:
         assert at.load(case.projection, {name: {(one,)}}) == {}
 
@@ -141,7 +141,7 @@ def test_rows_come_back_as_they_were_written_and_none_removes_one(case: Case) ->
 def test_increments_add_up(case: Case, cluster: Settings) -> None:
     for shard, events in ((0, 2), (1, 5), (0, 4)):
         with case.store.transaction() as at:
-            at.save(case.projection, {"counts": [(("a/b",), Counted(clinic="a/b", events=events), shard)]})
+            at.save(case.projection, {"counts": [(("a/b",), Counted(clinic="a/b", events=events), shard, False)]})
     if isinstance(case.store, MemoryStore):
         rows = case.store.rows.items()
         assert sum(row.events for key, row in rows if key[:2] == (case.projection.schema, "counts")) == 11
@@ -153,7 +153,7 @@ def test_a_counter_is_the_sum_of_its_shards(cluster: Settings) -> None:
     store = PostgresStore(database)
     for shard, events in ((0, 2), (1, 5), (0, 4)):
         with store.transaction() as at:
-            at.save(probe.projection, {"counts": [(("a/b",), Counted(clinic="a/b", events=events), shard)]})
+            at.save(probe.projection, {"counts": [(("a/b",), Counted(clinic="a/b", events=events), shard, False)]})
     database.close()
     assert counted(cluster, probe) == {"a/b": 11}
 

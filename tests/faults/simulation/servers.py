@@ -142,7 +142,7 @@ class Transaction(MemoryTransaction):
     def save(self, projection: Projection, rows: Mapping[str, Sequence[Saved]]) -> None:
         self.session.turn("save")
         super().save(projection, rows)
-        if any(self._refuses(row) for some in rows.values() for _, row, _ in some):
+        if any(self._refuses(row) for some in rows.values() for _, row, *_ in some):
             raise psycopg.DataError("a row cannot be written")
 
     def grow(self, entries: Mapping[int, bytes]) -> dict[int, int]:
