@@ -65,6 +65,11 @@ class House:
         interactions = [*tokens.interactions(), Interaction(method="GET", path="/me", handler=who_am_i)]
         return Door(base=BASE, interactions=interactions, who=tokens.who, recorder=recorder()).app()
 
+    @property
+    def soon(self) -> int:
+        """In a minute, by the clock of this house: the tests may run long after this file was read."""
+        return int(self.clock.now.timestamp()) + 60
+
     def ask(self, signed: str, scope: str = "system/*.cruds", **changes: str) -> Any:
         return self.client.post(f"/fhir{ENDPOINT}", data={**form(signed, scope), **changes})
 
@@ -172,7 +177,7 @@ def test_an_assertion_names_its_key(house: House, monkeypatch: pytest.MonkeyPatc
     from joserfc import jwt
 
     monkeypatch.setitem(CLIENTS, "his", Registered(CALLER, KeySet([KEY])))
-    claims = {"iss": "his", "sub": "his", "aud": BASE + ENDPOINT, "exp": int(NOW) + 60}
+    claims = {"iss": "his", "sub": "his", "aud": BASE + ENDPOINT, "exp": house.soon}
     for header, status in (({"kid": KEY.kid}, 200), ({}, 401), ({"kid": "another"}, 401)):
         claims["jti"] = f"{header}"
         signed = jwt.encode({"alg": "ES384", **header}, claims, KEY, algorithms=["ES384"])
@@ -184,7 +189,7 @@ def test_the_public_key_is_no_secret_to_sign_with(house: House) -> None:
     from joserfc.jwk import OctKey
 
     public = OctKey.import_key(str(KEY.as_dict(private=False)["x"]))
-    claims = {"iss": "his", "sub": "his", "aud": BASE + ENDPOINT, "exp": int(NOW) + 60, "jti": "1"}
+    claims = {"iss": "his", "sub": "his", "aud": BASE + ENDPOINT, "exp": house.soon, "jti": "1"}
     for key_id in (KEY.kid, None):
         header = {"alg": "HS256"} | ({"kid": key_id} if key_id else {})
         assert house.ask(jwt.encode(header, claims, public)).status_code == 401
