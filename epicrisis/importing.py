@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from epicrisis.assembly import collecting_seldom
 from epicrisis.errors import Malformed, Refused
 from epicrisis.fhir.gate import Checked, Gate
 from epicrisis.fhir.limits import Limits
-from epicrisis.fhir.read import Document, open_documents
+from epicrisis.fhir.read import Document, OnRead, open_documents
 from epicrisis.fhir.values import absent
 from epicrisis.intake import Intake, Receipt
 from epicrisis.intake.check import check
@@ -74,7 +74,7 @@ def import_files(
     clinic: str,
     from_source: bool = True,
     limits: Limits | None = None,
-    on_file: Callable[[Path], None] = lambda _: None,
+    on_read: OnRead = lambda _: None,
 ) -> Report:
     """Take every message of these files in. One that is refused is tried again at the end: what it needed may have
     come after it.
@@ -83,7 +83,7 @@ def import_files(
     """
     report = Report()
     with collecting_seldom():
-        refused = [*_take(_read(paths, limits, on_file), intake, report, operator, clinic, from_source)]
+        refused = [*_take(_read(paths, limits, on_read), intake, report, operator, clinic, from_source)]
         while any(one.document is not None and one.taken < report.messages for one in refused):
             refused = [*_take(refused, intake, report, operator, clinic, from_source)]
     report.refused = [(one.place, one.why) for one in refused]
@@ -138,17 +138,16 @@ def is_clinic(text: str) -> bool:
     return _CLINIC(text) is not None
 
 
-def _read(paths: list[Path], limits: Limits | None, on_file: Callable[[Path], None]) -> Iterator[_Ready]:
+def _read(paths: list[Path], limits: Limits | None, on_read: OnRead) -> Iterator[_Ready]:
     """Read and check file by file, in order. A thread that did so ahead cost more than the waiting that it saved."""
     gate = Gate(limits)
     for path in paths:
-        yield from _documents(path, gate, limits)
-        on_file(path)
+        yield from _documents(path, gate, limits, on_read)
 
 
-def _documents(path: Path, gate: Gate, limits: Limits | None) -> Iterator[_Ready]:
+def _documents(path: Path, gate: Gate, limits: Limits | None, on_read: OnRead) -> Iterator[_Ready]:
     try:
-        for document in open_documents(path, limits):
+        for document in open_documents(path, limits, on_read):
             place = str(path) + document.place.removeprefix(path.name)
             try:
                 yield _Ready(place, document, check(gate, document.raw))

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -46,9 +47,9 @@ def import_(
     settings = Settings.read()
     found = importing.files(paths)
     began = time.monotonic()
-    with _progress(len(found)) as step:
+    with _progress(sum(path.stat().st_size for path in found)) as on_read:
         report = importing.import_files(
-            found, intake(settings), operator=operator, clinic=clinic, from_source=not given, on_file=lambda _: step()
+            found, intake(settings), operator=operator, clinic=clinic, from_source=not given, on_read=on_read
         )
     seconds = time.monotonic() - began
     total = report.resources.total()
@@ -73,15 +74,14 @@ def import_(
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr where that is a terminal."""
+def _progress(total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on stderr where that is a terminal, over so many bytes: one file may hold all messages."""
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda _: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("files", total=total)
-        yield lambda: bar.advance(task)
+    with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield partial(bar.advance, task)

@@ -10,12 +10,15 @@ compressed is seen from its first bytes.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Malformed, TooLarge
 from .limits import Limits
+
+OnRead = Callable[[int], object]
+"""Is told how many bytes of a file were read, piece by piece."""
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 64 * 1024
@@ -103,15 +106,17 @@ class Document:
         return self.name if self.line is None else f"{self.name} line {self.line}"
 
 
-def open_documents(path: Path | str, limits: Limits | None = None) -> Iterator[Document]:
+def open_documents(
+    path: Path | str, limits: Limits | None = None, on_read: OnRead = lambda _: None
+) -> Iterator[Document]:
     """The documents of a file, in order. Raises `Malformed` naming file and line; a missing file raises OSError."""
     path, limits = Path(path), limits or Limits()
     try:
         if path.name.removesuffix(".gz").endswith(".ndjson"):
-            yield from _lines(path, limits)
+            yield from _lines(path, limits, on_read)
         else:
             body = Body(min(limits.bundle, limits.file))
-            for piece in _pieces(path):
+            for piece in _pieces(path, on_read):
                 body.add(piece)
             yield Document(name=path.name, line=None, raw=body.whole())
     except Malformed as problem:
@@ -120,12 +125,13 @@ def open_documents(path: Path | str, limits: Limits | None = None) -> Iterator[D
         raise type(problem)(problem.message, where=path.name, rule=problem.rule) from None
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(path: Path, on_read: OnRead) -> Iterator[bytes]:
     """A file's bytes, decompressed where it is gzip."""
     with path.open("rb", buffering=0) as file:
         piece = file.read(_PIECE)
         unzip = Unzip() if piece.startswith(_GZIP) else None
         while piece:
+            on_read(len(piece))
             if unzip is None:
                 yield piece
             else:
@@ -135,9 +141,9 @@ def _pieces(path: Path) -> Iterator[bytes]:
             unzip.close()
 
 
-def _lines(path: Path, limits: Limits) -> Iterator[Document]:
+def _lines(path: Path, limits: Limits, on_read: OnRead) -> Iterator[Document]:
     total, number, line = 0, 1, bytearray()
-    for piece in _pieces(path):
+    for piece in _pieces(path, on_read):
         total += len(piece)
         if total > limits.file:
             raise TooLarge(f"the file holds more than the {limits.file:,} bytes that are accepted", rule="too-large")
@@ -155,6 +161,7 @@ def _line(line: bytearray, path: Path, number: int, limits: Limits) -> Iterator[
     raw = bytes(line.strip(b" \t\r\n")) if len(line) <= limits.bundle + _PIECE else bytes(line)
     if len(raw) > limits.bundle:
         where = f"{path.name} line {number}"
-        raise TooLarge(f"the line is larger than the {limits.bundle:,} bytes that are accepted", where, "too-large")
+        text = f"the line is larger than the {limits.bundle:,} bytes that are accepted; what follows it was not read"
+        raise TooLarge(text, where, "too-large")
     if raw:
         yield Document(name=path.name, line=number, raw=raw)

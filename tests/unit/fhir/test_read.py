@@ -3,6 +3,7 @@
 import gzip
 import tracemalloc
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -64,6 +65,23 @@ def test_a_long_line_is_named_by_its_number(tmp_path: Path) -> None:
     path = write(tmp_path, "a.ndjson", b"{}\n" + b"x" * 99 + b"\n")
     with pytest.raises(Malformed, match=r"a\.ndjson line 2: the line is larger"):
         list(open_documents(path, Limits(bundle=50)))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_how_far_a_file_was_read_is_told_on_the_way(tmp_path: Path, zipped: bool) -> None:
+    lines = b"\n".join(b'"%s"' % Random(n).randbytes(5_000).hex().encode() for n in range(100))
+    path = write(tmp_path, "a.ndjson", gzip.compress(lines) if zipped else lines)
+    told: list[int] = []
+    at = [sum(told) for _ in open_documents(path, on_read=told.append)]
+    assert at[0] < at[50] < at[-1] == path.stat().st_size
+
+
+def test_a_long_line_ends_its_file_and_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.ndjson", b"1\n" + b"x" * 99 + b"\n2")
+    found = open_documents(path, Limits(bundle=50))
+    assert next(found).raw == b"1"
+    with pytest.raises(TooLarge, match="what follows it was not read"):
+        next(found)
 
 
 def test_a_line_of_blanks_without_end_is_refused(tmp_path: Path) -> None:
