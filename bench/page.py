@@ -68,7 +68,8 @@ def _section(name: str, bench: dict[str, Any]) -> str:
     rows = bench["rows"]
     when = bench["date"][:16].replace("T", " ")
     about = f"`make bench BENCH={name}`: {when} UTC, commit {bench['commit']}, load {bench['load']} before, "
-    about += f"{bench['seconds']:.0f} s."
+    about += f"{bench['seconds']:.0f} s; "
+    about += f"a loop in Python made {bench['additions']:.0f} million additions a second."
     lines = [f"## {TITLES[name]}\n", _how(name), about + "\n"]
     if rows:
         lines.append("| row | ours | peer | theirs | times | goal | met |\n|---|---|---|---|---|---|---|")

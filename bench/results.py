@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,12 +54,23 @@ def about_this_machine() -> dict[str, Any]:
 
 
 def about_this_run() -> dict[str, Any]:
-    """When, which commit, how busy the machine was before (its load also counts what ran just before)."""
+    """When, which commit, how busy the machine was before (its load also counts what ran just before), and how fast: a
+    virtual machine's processors are not the same all day.
+    """
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(ROOT),
         "load": round(os.getloadavg()[0], 2),
+        "additions": max(_additions() for _ in range(3)),
     }
+
+
+def _additions(number: int = 200_000) -> float:
+    """So many additions a second in one loop, in millions."""
+    began, total = time.perf_counter(), 0
+    for one in range(number):
+        total += one
+    return number / (time.perf_counter() - began) / 1e6
 
 
 def commit(checkout: Path) -> str:
