@@ -23,7 +23,7 @@ from epicrisis.local.process import LOOPBACK
 from epicrisis.settings import Settings
 
 CONNECTIONS = 8
-WORKERS = 1
+WORKERS = 2
 MESSAGES = 6_000
 FLOOD_CONNECTIONS = 200
 FLOOD_SECONDS = int(os.environ.get("FLOOD", "40"))

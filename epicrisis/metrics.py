@@ -1,16 +1,22 @@
 """Figures for Prometheus: how much went through, and when last. Labels name services, consumers, operators and doors,
 never a patient.
 
-Counted once a batch. `serve` shows them at ``/metrics``; `relay` and `work` where they are given ``--metrics-port``.
+Counted once a batch. `serve` shows them at ``/metrics``, the other roles where they are given ``--metrics-port``.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 
-from prometheus_client import Counter, Gauge, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, start_http_server
+from prometheus_client import Gauge as AnyGauge
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from epicrisis.errors import SettingsError
+
+Gauge = partial(AnyGauge, multiprocess_mode="mostrecent")
 
 RELAYED = Counter("epicrisis_relayed_events", "Events that Kafka has acknowledged", ["service"])
 APPLIED = Counter("epicrisis_applied_events", "Events read and committed, per set of consumers", ["consumers"])
@@ -64,6 +70,15 @@ def acknowledged(operator: str, code: str) -> None:
     ACKNOWLEDGED.labels(operator, code).inc()
 
 
+def counted() -> CollectorRegistry:
+    """What this process has counted; where several answer together, what all of them have."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    together = CollectorRegistry()
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    return together
+
+
 def listen(host: str, port: int) -> int:
     """Answer GET ``/metrics`` from a thread; returns the port (of 0: the one that was free).
 
@@ -73,7 +88,7 @@ def listen(host: str, port: int) -> int:
         Somebody else has the port, or there is no such host.
     """
     try:
-        server, _ = start_http_server(port, addr=host)
+        server, _ = start_http_server(port, addr=host, registry=counted())
     except OSError as error:
         raise SettingsError(
             f"cannot listen at {host}:{port} ({type(error).__name__}): name another --metrics-port or --metrics-host"

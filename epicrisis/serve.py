@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from functools import partial
 
 import psycopg
@@ -21,9 +20,9 @@ from epicrisis.assembly import codec, intake, seldom_collect
 from epicrisis.database import Database
 from epicrisis.doors import health, registry
 from epicrisis.doors.fhir_http import assembled as fhir_http
-from epicrisis.errors import EpicrisisError, SettingsError
+from epicrisis.errors import EpicrisisError
 from epicrisis.found import services
-from epicrisis.handing import Processes, Server
+from epicrisis.handing import Processes, Server, listening
 from epicrisis.relay import Relay
 from epicrisis.settings import Settings
 
@@ -85,7 +84,7 @@ def run(settings: Settings, *, host: str, port: int, relayed: Collection[str] = 
     relay = Relay(settings, relayed) if relayed else None
     recovery = Recovery(settings, relay)
     base = fhir_http.base_of(settings, host, port)
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         if relay is not None:
             relay.start()
         recovery.start()
@@ -101,27 +100,13 @@ def run(settings: Settings, *, host: str, port: int, relayed: Collection[str] = 
                 relay.stop()
 
 
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen at {host}:{port} ({type(error).__name__}): name another --port or --host"
-        ) from None
-    with listener:
-        # asyncio does this only for sockets that name their protocol. Without it every answer waits 40 ms for an ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield listener
-
-
 def _config(settings: Settings, base: str, relay: Relay | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app(settings, base, relay), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
     )
 
 
-def _answer(settings: Settings, base: str, line: socket.socket) -> None:
+def _answer(settings: Settings, base: str, _: int, line: socket.socket) -> None:
     """One of several processes: it answers on the connections that it is handed."""
     logging.configure("serve")
     seldom_collect()

@@ -10,7 +10,7 @@ import typer
 
 from epicrisis.cli.app import app
 from epicrisis.cli.output import Format, FormatOption, emit
-from epicrisis.cli.roles import MetricsHost, MetricsPort
+from epicrisis.cli.roles import MetricsHost, MetricsPort, counted_together, listen
 
 tool = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="HL7 v2 messages and the tables that map them.")
 app.add_typer(tool, name="hl7v2")
@@ -20,25 +20,19 @@ app.add_typer(tool, name="hl7v2")
 def mllp(
     host: Annotated[str, typer.Option(envvar="EPICRISIS_MLLP_HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="EPICRISIS_MLLP_PORT", help="Where to listen.")] = 2575,
-    workers: Annotated[int, typer.Option(min=1, help="So many processes on this port.")] = 1,
-    shared_port: Annotated[bool, typer.Option("--shared-port", hidden=True)] = False,
+    workers: Annotated[int, typer.Option(min=1, help="So many processes answer.")] = 1,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
 ) -> None:
     """Take HL7 v2 messages in over MLLP until stopped (SIGTERM). Who may send is in the operators' manifests."""
-    from epicrisis import logging
-    from epicrisis.doors.hl7v2 import role
-    from epicrisis.settings import Settings
+    with counted_together(workers):
+        from epicrisis import logging
+        from epicrisis.doors.hl7v2.role import run
+        from epicrisis.settings import Settings
 
-    logging.configure("mllp")
-    if workers > 1:
-        role.run_many(workers, host=host, port=port, metrics_port=metrics_port, metrics_host=metrics_host)
-        return
-    if metrics_port is not None:
-        from epicrisis import metrics
-
-        metrics.listen(metrics_host, metrics_port)
-    role.run(Settings.read(), host=host, port=port, shared=shared_port)
+        logging.configure("mllp")
+        listen(metrics_host, metrics_port)
+        run(Settings.read(), host=host, port=port, workers=workers)
 
 
 @tool.command("map", epilog="Example: epicrisis hl7v2 map a01.hl7 --operator stjude")

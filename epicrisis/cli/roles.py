@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -43,14 +47,15 @@ def serve(
     ] = 1,
 ) -> None:
     """Answer FHIR over HTTP, and finish what was killed in between; schema registry (read-only), health, metrics."""
-    from epicrisis import logging
-    from epicrisis.found import services_named
-    from epicrisis.serve import run
-    from epicrisis.settings import Settings
+    with counted_together(workers):
+        from epicrisis import logging
+        from epicrisis.found import services_named
+        from epicrisis.serve import run
+        from epicrisis.settings import Settings
 
-    logging.configure("serve")
-    relayed = services_named(service or ()) if relay else ()
-    run(Settings.read(), host=host, port=port, relayed=relayed, workers=workers)
+        logging.configure("serve")
+        relayed = services_named(service or ()) if relay else ()
+        run(Settings.read(), host=host, port=port, relayed=relayed, workers=workers)
 
 
 @app.command(epilog="Example: epicrisis relay --service referral")
@@ -120,6 +125,17 @@ def inbox(
 def ledger(metrics_port: MetricsPort = None, metrics_host: MetricsHost = "127.0.0.1") -> None:
     """Apply the log to the ledger alone, until stopped: where read models run elsewhere (`work --projection …`)."""
     work(["ledger"], metrics_port, metrics_host)
+
+
+@contextmanager
+def counted_together(processes: int) -> Iterator[None]:
+    """What several processes count is answered as one's. To be said before prometheus_client is imported."""
+    if processes == 1:
+        yield
+        return
+    with TemporaryDirectory(prefix="epicrisis-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
 
 
 def listen(host: str, port: int | None) -> None:

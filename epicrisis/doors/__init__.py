@@ -1,1 +1,1 @@
-"""What listens: so far the schema registry's read-only routes, health and metrics."""
+"""What takes in from outside and answers: FHIR over HTTP, HL7 v2 over MLLP, Kafka inboxes; health, metrics, schemas."""

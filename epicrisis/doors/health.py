@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from epicrisis.database import Database
 from epicrisis.errors import Unreachable
+from epicrisis.metrics import counted
 
 
 def routes(databases: Mapping[str, Database]) -> list[Route]:
@@ -38,6 +39,6 @@ def routes(databases: Mapping[str, Database]) -> list[Route]:
         return JSONResponse({"status": "ok" if good else "not ready", "parts": parts}, 200 if good else 503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(counted()), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]

@@ -19,7 +19,7 @@ async def app(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) 
     await send({"type": "http.response.body", "body": body})
 
 
-def answer(line: socket.socket) -> None:
+def answer(_: int, line: socket.socket) -> None:
     Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"), line).run()
 
 

@@ -8,8 +8,9 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -56,7 +57,7 @@ def serving(door: Callable[[], Answers], limits: Limits, tls: ssl.SSLContext | N
 
     async def run() -> None:
         server = Server(door, limits)
-        listening = await server.listen("127.0.0.1", 0, tls=tls)
+        listening = await server.listen(socket.create_server(("127.0.0.1", 0)), tls)
         ready.append(listening.sockets[0].getsockname()[1])
         told.set()
         await stopped.wait()
@@ -332,9 +333,9 @@ def test_messages_of_a_foreign_client_become_events_and_are_known_again(cluster:
 
 
 @contextmanager
-def role(settings: Settings, operators: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def role(settings: Settings, operators: Path, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """`epicrisis mllp` as a process; killed at the end, if it still runs."""
-    words = [sys.executable, "-m", "epicrisis", "mllp", "--port", str(port)]
+    words = [sys.executable, "-m", "epicrisis", "mllp", "--port", str(port), *more]
     process = subprocess.Popen(
         words, env=environment(settings) | {"EPICRISIS_OPERATORS": str(operators)}, stderr=subprocess.DEVNULL
     )
@@ -353,18 +354,51 @@ def role(settings: Settings, operators: Path, port: int) -> Iterator[subprocess.
         process.wait(SECONDS)
 
 
+def sender(operators: Path, operator: str) -> None:
+    """The manifest of an operator that sends as STJUDE."""
+    (operators / operator).mkdir()
+    manifest = 'title = "K"\ncountry = "AT"\nclinics = ["main"]\n[[mllp]]\nclinic = "main"\nfacility = "STJUDE"\n'
+    (operators / operator / "manifest.toml").write_text(manifest, encoding="utf-8")
+
+
+def of_patient(name: str) -> bytes:
+    return message(control=name, pid=f"PID|1||{name}^^^STJUDE^MR||Huber||1960", pv1=PV1.replace("V1^", f"{name}^"))
+
+
+@pytest.mark.servers
+def test_several_processes_answer_in_turn_and_are_counted_as_one(cluster: Settings, tmp_path: Path) -> None:
+    sender(tmp_path, "several")
+    port, shown = free_port(), free_port()
+    with role(cluster, tmp_path, port, "--workers", "2", "--metrics-port", str(shown)) as process, ExitStack() as held:
+        clients = [held.enter_context(MLLPClient("127.0.0.1", port)) for _ in range(4)]
+        for n in range(3):
+            assert all(b"\rMSA|AA|" in one.send_message(of_patient(f"s{n}.{id(one)}")) for one in clients)
+        connected_to = [len(connections_of(child, port)) for child in children_of(process.pid)]
+        assert sorted(connected_to)[-2:] == [2, 2]
+        with urllib.request.urlopen(f"http://127.0.0.1:{shown}/metrics", timeout=SECONDS) as answer:
+            lines = answer.read().decode().splitlines()
+        assert 'epicrisis_hl7v2_messages_total{code="AA",operator="several"} 12.0' in lines
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def connections_of(pid: int, port: int) -> set[str]:
+    """The inodes of a process's connections to clients of this port."""
+    table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours = {line[9] for line in table if line[1].endswith(f":{port:04X}") and line[3] == "01"}
+    open_ = {str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()}
+    return {inode for inode in ours if f"socket:[{inode}]" in open_}
+
+
 @pytest.mark.servers
 def test_kill_9_in_the_middle_loses_nothing_doubles_nothing_and_every_answer_holds(
     cluster: Settings, tmp_path: Path
 ) -> None:
-    (tmp_path / "killed").mkdir()
-    manifest = 'title = "K"\ncountry = "AT"\nclinics = ["main"]\n[[mllp]]\nclinic = "main"\nfacility = "STJUDE"\n'
-    (tmp_path / "killed" / "manifest.toml").write_text(manifest, encoding="utf-8")
+    sender(tmp_path, "killed")
     port, number = free_port(), 40
-    raws = [
-        message(control=f"k{n}", pid=f"PID|1||k{n}^^^STJUDE^MR||Huber||1960", pv1=PV1.replace("V1^", f"k{n}^"))
-        for n in range(number)
-    ]
+    raws = [of_patient(f"k{n}") for n in range(number)]
 
     def told(shares: Sequence[bytes], answers: dict[bytes, bytes]) -> None:
         with suppress(OSError), MLLPClient("127.0.0.1", port) as client:

@@ -1,35 +1,86 @@
-"""The role `mllp`: the server wired from the settings; several processes on one port where asked."""
+"""The role `mllp`: the server wired from the settings; several processes behind one port where asked."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-import threading
-import time
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
 
 from epicrisis import logging
 from epicrisis.assembly import intakes, quarantine, seldom_collect
 from epicrisis.doors.hl7v2.door import Door, Maps
 from epicrisis.doors.hl7v2.senders import Senders
 from epicrisis.doors.hl7v2.server import Limits, Server, tls_context
-from epicrisis.errors import EpicrisisError, SettingsError
+from epicrisis.errors import SettingsError
+from epicrisis.handing import Processes, Taking, listening
 from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
 
 log = logging.get(__name__)
 
 
-def run(settings: Settings, *, host: str, port: int, shared: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT.
+def run(settings: Settings, *, host: str, port: int, workers: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT. ``workers``: how many processes answer.
 
     Raises
     ------
     SettingsError
         A manifest, a mapping table or a TLS file is wrong, or the port is taken.
     """
+    doors, tls = _doors(settings), _tls(settings)
+    with listening(host, port) as listener:
+        log.info("listening", door="hl7v2", port=listener.getsockname()[1])
+        if workers == 1:
+            asyncio.run(_alone(_server(settings, doors), tls, listener))
+        else:
+            Processes(workers, partial(_answer, settings), listener).run()
+
+
+async def _alone(server: Server, tls: ssl.SSLContext | None, listener: socket.socket) -> None:
+    stopped = _stopped()
+    accepting = await server.listen(listener, tls)
+    await stopped.wait()
+    accepting.close()
+    await server.stop()
+
+
+def _answer(settings: Settings, _: int, line: socket.socket) -> None:
+    """One of several processes: it answers on the connections that it is handed."""
+    logging.configure("mllp")
+    asyncio.run(_handed(_server(settings, _doors(settings)), _tls(settings), line))
+
+
+async def _handed(server: Server, tls: ssl.SSLContext | None, line: socket.socket) -> None:
+    stopped = _stopped()
+    taking = Taking(line, partial(server.begin, tls=tls), stopped.set)
+    await stopped.wait()
+    taking.stop()
+    await server.stop()
+
+
+def _stopped() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def _server(settings: Settings, doors: Callable[[], Door]) -> Server:
+    seldom_collect()
+    limits = Limits(
+        frame=settings.mllp_frame_bytes,
+        connections=settings.mllp_connections,
+        idle=settings.mllp_idle_seconds,
+        messages=settings.mllp_messages,
+    )
+    return Server(doors, limits)
+
+
+def _doors(settings: Settings) -> Callable[[], Door]:
     operators = read_operators(settings.operators_folder)
     maps = Maps(operators)
     for name in operators:
@@ -41,59 +92,14 @@ def run(settings: Settings, *, host: str, port: int, shared: bool = False) -> No
     def door() -> Door:
         return Door(senders, maps, intake(), kept)
 
-    limits = Limits(
-        frame=settings.mllp_frame_bytes,
-        connections=settings.mllp_connections,
-        idle=settings.mllp_idle_seconds,
-        messages=settings.mllp_messages,
-    )
-    seldom_collect()
-    asyncio.run(_serve(Server(door, limits), settings, host, port, shared))
+    return door
 
 
-async def _serve(server: Server, settings: Settings, host: str, port: int, shared: bool) -> None:
-    tls = None
+def _tls(settings: Settings) -> ssl.SSLContext | None:
     files = (settings.mllp_tls_certificate, settings.mllp_tls_key, settings.mllp_tls_clients)
-    if any(files):
-        certificate, key, clients = files
-        if certificate is None or key is None or clients is None:
-            raise SettingsError("set EPICRISIS_MLLP_TLS_CERTIFICATE, _KEY and _CLIENTS, all three, or none")
-        tls = tls_context(certificate, key, clients)
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    listening = await server.listen(host, port, tls=tls, shared=shared)
-    log.info("listening", door="hl7v2", port=listening.sockets[0].getsockname()[1])
-    await stopped.wait()
-    listening.close()
-    await server.stop()
-
-
-def run_many(count: int, *, host: str, port: int, metrics_port: int | None, metrics_host: str) -> None:
-    """``count`` processes on one port, until SIGTERM or SIGINT; where one of them ends, all do.
-
-    Raises
-    ------
-    EpicrisisError
-        One of them has ended by itself.
-    """
-    words = [sys.executable, "-m", "epicrisis", "mllp", "--host", host, "--port", str(port), "--shared-port"]
-    words += ["--metrics-host", metrics_host]
-    metrics = [["--metrics-port", str(metrics_port + n)] if metrics_port else [] for n in range(count)]
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    children = [subprocess.Popen([*words, *more], env=os.environ) for more in metrics]
-    try:
-        while not stopped.wait(0.2):
-            if any(child.poll() is not None for child in children):
-                raise EpicrisisError("one of the processes has ended: its last log line says why")
-    finally:
-        for child in children:
-            child.terminate()
-        deadline = time.monotonic() + 20
-        for child in children:
-            try:
-                child.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
+    if not any(files):
+        return None
+    certificate, key, clients = files
+    if certificate is None or key is None or clients is None:
+        raise SettingsError("set EPICRISIS_MLLP_TLS_CERTIFICATE, _KEY and _CLIENTS, all three, or none")
+    return tls_context(certificate, key, clients)

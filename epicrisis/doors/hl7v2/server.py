@@ -6,6 +6,7 @@ Nothing is read from a connection while a message of it is being handled: the se
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,28 +66,22 @@ class Server:
         self._open: set[asyncio.Task[None]] = set()
         self._held = 0
 
-    async def listen(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None = None, shared: bool = False
-    ) -> asyncio.Server:
-        """Begin to listen. ``shared``: other processes listen on this port too.
+    async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> asyncio.Server:
+        """Take connections from a socket that listens."""
+        return await asyncio.start_server(
+            self._connected, sock=listener, limit=_CHUNK, ssl=tls, ssl_handshake_timeout=_handshake(tls)
+        )
 
-        Raises
-        ------
-        SettingsError
-            Somebody else has the port, or there is no such host.
-        """
-        try:
-            return await asyncio.start_server(
-                self._connected,
-                host,
-                port,
-                limit=_CHUNK,
-                ssl=tls,
-                ssl_handshake_timeout=10 if tls else None,
-                reuse_port=shared or None,
-            )
-        except OSError as error:
-            raise SettingsError(f"cannot listen at {host}:{port} ({type(error).__name__}): name another") from None
+    async def begin(self, connection: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Take one that somebody else has accepted."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_CHUNK)
+        await loop.connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader, self._connected),
+            connection,
+            ssl=tls,
+            ssl_handshake_timeout=_handshake(tls),
+        )
 
     async def stop(self) -> None:
         """Let the messages at hand be answered, then close every connection."""
@@ -169,6 +164,11 @@ class Server:
             log.error("message not answered", door=DOOR, error=problem)
             fault = Fault(code=INTERNAL, place=Place(), text="not now: send it again")
             return acknowledgement(Header.of(content), "AR", "", [fault])
+
+
+def _handshake(tls: ssl.SSLContext | None) -> float | None:
+    """So many seconds may it take."""
+    return 10 if tls else None
 
 
 async def _to_the_end(future: asyncio.Future[bytes]) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from epicrisis.doors.fhir_http.capability import TYPE
 from epicrisis.doors.fhir_http.query import accepted
 from epicrisis.doors.fhir_http.written import Written
-from epicrisis.serve import _listening
+from epicrisis.handing import listening
 from tests.fuzz.http import fuzz
 from tests.integration.fhir_reading.clinics import BASE, HERE, Site, name, sent
 from tests.kernel_support import observation, patient, wait_until
@@ -121,7 +121,7 @@ def test_a_chart_of_an_earlier_release_is_said_to_be_rebuilt_first(site: Site) -
 
 
 def test_an_answer_does_not_wait_for_the_one_who_asked() -> None:
-    with _listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted_one, _ = listener.accept()
         with accepted_one:
             assert accepted_one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
