@@ -95,7 +95,8 @@ def embedded(folder: Path) -> Iterator[dict[str, Any]]:
     try:
         local.up(settings)
         if started_by_tests.exists():
-            do_not_sync(settings)
+            with state.lock("test-runs.lock"):
+                do_not_sync(settings)
         yield {"state": folder}
     finally:
         with state.lock("test-runs.lock"):
