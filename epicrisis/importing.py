@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 from epicrisis.assembly import collecting_seldom
@@ -36,13 +38,18 @@ class Report:
 
 @dataclass(slots=True)
 class _Ready:
-    """A document on its way in. ``taken``: how many messages had gone in when it was refused."""
+    """A document on its way in. ``taken``: how many messages had gone in when it was refused; ``waits``: it may go in
+    after others.
+    """
 
+    path: Path
     place: str
+    line: int | None = None
     document: Document | None = None
     checked: Checked | None = None
     why: str = ""
     taken: int = 0
+    waits: bool = False
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
@@ -63,7 +70,7 @@ def files(paths: Iterable[Path]) -> list[Path]:
             raise Refused(f"{path}: there is no such file or folder")
     if not found:
         raise Refused(f"nothing to import: looked for {', '.join(_SUFFIXES)}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def import_files(
@@ -84,8 +91,8 @@ def import_files(
     report = Report()
     with collecting_seldom():
         refused = [*_take(_read(paths, limits, on_read), intake, report, operator, clinic, from_source)]
-        while any(one.document is not None and one.taken < report.messages for one in refused):
-            refused = [*_take(refused, intake, report, operator, clinic, from_source)]
+        while any(one.waits and one.taken < report.messages for one in refused):
+            refused = [*_take(_again(refused, limits), intake, report, operator, clinic, from_source)]
     report.refused = [(one.place, one.why) for one in refused]
     return report
 
@@ -97,8 +104,11 @@ def _take(
     was refused, it is not asked again.
     """
     for one in ready:
-        if one.document is None or (one.why and one.taken == report.messages):
+        if one.document is None:
             yield one
+            continue
+        if one.waits and one.taken == report.messages:
+            yield replace(one, document=None)
             continue
         try:
             checked = one.checked or intake.check(one.document.raw)
@@ -106,7 +116,7 @@ def _take(
             op, at = (sender.split("/", 1)[0], sender) if sender else (operator, clinic)
             receipt = intake.receive(one.document.raw, operator=op, clinic=at, door=DOOR, checked=checked)
         except Refused as problem:
-            yield _Ready(one.place, one.document, why=str(problem), taken=report.messages)
+            yield _Ready(one.path, one.place, one.line, why=str(problem), taken=report.messages, waits=True)
         else:
             _count(report, checked, receipt)
 
@@ -150,10 +160,30 @@ def _documents(path: Path, gate: Gate, limits: Limits | None, on_read: OnRead) -
         for document in open_documents(path, limits, on_read):
             place = str(path) + document.place.removeprefix(path.name)
             try:
-                yield _Ready(place, document, check(gate, document.raw))
+                yield _Ready(path, place, document.line, document, check(gate, document.raw))
             except Refused as problem:
-                yield _Ready(place, why=str(problem))
+                yield _Ready(path, place, why=str(problem))
     except Malformed as problem:  # it names the file, and the line where there is one
-        yield _Ready(str(path) + problem.where.removeprefix(path.name), why=problem.message)
+        yield _Ready(path, str(path) + problem.where.removeprefix(path.name), why=problem.message)
     except OSError as problem:
-        yield _Ready(str(path), why=f"cannot be read: {problem.strerror}")
+        yield _Ready(path, str(path), why=f"cannot be read: {problem.strerror}")
+
+
+def _again(refused: Iterable[_Ready], limits: Limits | None) -> Iterator[_Ready]:
+    """Those that were refused, with the documents of those that wait: read again, because all of a bulk export may wait
+    for the patients that come after it. What is no longer there waits no more.
+    """
+    for path, some in groupby(refused, key=lambda one: one.path):
+        of_file = list(some)
+        lines = {one.line for one in of_file if one.waits}
+        documents = _of_lines(path, lines, limits) if lines else iter(())
+        for one in of_file:
+            document = next(documents, None) if one.waits else None
+            yield replace(one, document=document, waits=document is not None)
+
+
+def _of_lines(path: Path, lines: Collection[int | None], limits: Limits | None) -> Iterator[Document]:
+    with suppress(Malformed, OSError):
+        for document in open_documents(path, limits):
+            if document.line in lines:
+                yield document
