@@ -12,6 +12,7 @@ from uuid import UUID
 from uuid_utils import UUID as FastUUID
 from uuid_utils import uuid5
 
+from epicrisis.codec.envelope import uuid_of
 from epicrisis.fhir.values import absent
 
 RESOURCES = FastUUID("6f0a2f6e-6a3f-5c57-9b8e-3d2f0c1a7e11")
@@ -49,7 +50,7 @@ def local_id(message: UUID, index: int) -> str:
 def event_ids(message: UUID, service: str) -> Iterator[UUID]:
     """The ids of a service's events for a message, in order: the same when it is repeated or finished later."""
     namespace = FastUUID(int=message.int)
-    return (UUID(int=uuid5(namespace, f"{service}/{index}").int) for index in count())
+    return (uuid_of(uuid5(namespace, f"{service}/{index}").bytes) for index in count())
 
 
 class Digests:

@@ -261,7 +261,7 @@ class Intake:
             entries=outcomes(items, plan),
             unmapped=len(reading.unmapped),
             mark=mark,
-            patients=tuple(sorted({str(item.subject) for item in items if not item.alone})),
+            patients=tuple(sorted(map(str, _patients(items)))),
         )
         self._inbox.finish(message.id, receipt.result(), reading.unmapped)
         return receipt
@@ -346,7 +346,12 @@ def _subjects(items: list[Item]) -> set[UUID]:
     return {item.subject for item in items if item.subject is not None}
 
 
+def _patients(items: list[Item]) -> set[UUID | None]:
+    """The patients among them."""
+    return {item.subject for item in items if not item.alone}
+
+
 def _main_subject(items: list[Item]) -> UUID | None:
     """The one patient that a message is about, if it is about one."""
-    patients = {item.subject for item in items if not item.alone}
+    patients = _patients(items)
     return patients.pop() if len(patients) == 1 else None

@@ -76,6 +76,7 @@ class Resolver:
         self._written = _Written(self)
         self._items: dict[str, Item] = {}
         self._patients: dict[str, UUID | None] = {}
+        self._subjects: dict[str, UUID] = {}
         self._at = 0
 
     def resolve(self) -> list[Item]:
@@ -369,14 +370,18 @@ class Resolver:
                 if name == "target" and other is not None and other is not item and depth < _SUBJECT_DEPTH:
                     return self._subject(other, depth + 1)
         item.alone = item.resource_type != "Patient"
-        return UUID(item.resource_id)
+        return self._whom(item.resource_id)
 
     def _patient(self, target: str) -> UUID | None:
         """The patient whom a reference names, if it names one."""
         if target not in self._patients:
             resolved = self.reference(target)
-            self._patients[target] = UUID(resolved.split("/")[1]) if resolved.startswith("Patient/") else None
+            self._patients[target] = self._whom(resolved.split("/")[1]) if resolved.startswith("Patient/") else None
         return self._patients[target]
+
+    def _whom(self, id_: str) -> UUID:
+        """A subject. The same object each time: they are compared several times for each resource."""
+        return self._subjects.get(id_) or self._subjects.setdefault(id_, UUID(id_))
 
     def _subject_of_deleted(self, item: Item) -> UUID:
         """Of a deletion, which has no resource: the subject whose stream it is."""

@@ -75,8 +75,11 @@ class Transactions:
         if kind != "transaction":
             text = "send a Bundle of type transaction or batch here; a resource to its own type"
             raise told(400, "invalid", text, checked.resource_type)
+        firsts: dict[tuple[str | None, str], int] = {}
         for entry in checked.entries:
-            allowed(call.caller, entry.method, _type_of(entry), f"Bundle.entry[{entry.index}]")
+            firsts.setdefault((entry.method, _type_of(entry)), entry.index)
+        for (method, resource_type), index in firsts.items():
+            allowed(call.caller, method, resource_type, f"Bundle.entry[{index}]")
         _each_once(checked.entries)
         try:
             name = uuid4().hex if all(map(_decides_itself, checked.entries)) else None

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from uuid import UUID
 
+from msgspec import convert
+
 from epicrisis.intake.receipt import Outcome
 
 WAIT_SECONDS = 2.0
@@ -46,7 +48,7 @@ class Written:
             self._waiting.move_to_end(client)
             for entry in entries:
                 if entry.did != "unchanged":
-                    id_ = UUID(entry.id)
+                    id_ = convert(entry.id, UUID)
                     waiting[id_] = entry.version, entry.did == "deleted", now
                     waiting.move_to_end(id_)
             while len(waiting) > RESOURCES:
