@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -19,7 +18,6 @@ from epicrisis.grouped import Grouped
 from epicrisis.sql import array, queries
 
 _SQL = queries("epicrisis.intake")
-_json = msgspec.json.Encoder().encode
 MAX_SYSTEM, MAX_CODE = 256, 64
 NO_SYSTEM, NO_CODE = "(no system: too long)", "(no code: too long)"
 
@@ -142,7 +140,7 @@ def _ended(ends: Sequence[_End]) -> dict[str, Any]:
     unmapped = [(call.id, *code) for call in done for code in call.unmapped]
     return {
         "ids": array(call.id for call in done),
-        "results": [Jsonb(call.result, _json) for call in done],
+        "results": [Jsonb(call.result) for call in done],
         "forgotten": array(call.id for call in ends if call.result is None),
         "listed": array(id_ for id_, _, _ in unmapped),
         "systems": [system for _, system, _ in unmapped],
