@@ -41,9 +41,9 @@ demo: $(STAMP) ## the whole way: servers, services, a simulated cluster, read mo
 	@echo "demo: a simulated cluster through real Kafka and PostgreSQL"
 	@$(BIN)/epicrisis demo $(if $(PATIENTS),--patients $(PATIENTS)) $(if $(SEED),--seed $(SEED)) $(if $(SYNTHEA),--synthea $(SYNTHEA)) $(if $(KEEP),--keep)
 
-test: $(STAMP) ## run all tests on real servers, two at a time [PYTEST='-k word']
+test: $(STAMP) ## run all tests on real servers, three at a time [PYTEST='-k word']
 	@echo "test: pytest on servers of its own (EPICRISIS_TEST_INFRA=embedded|testcontainers|external)"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: $(STAMP) ## formatting, lint, types, import rules
 	@echo "check: ruff, mypy --strict, import-linter"

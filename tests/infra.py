@@ -159,7 +159,7 @@ def containers(scratch: Path) -> Iterator[dict[str, Any]]:
         postgres.with_env(
             "POSTGRES_INITDB_ARGS", "--auth-host=scram-sha-256 --locale-provider=builtin --locale=C.UTF-8"
         )
-        postgres.with_command(f"postgres -c max_connections=200 -c fsync=off -c timezone={ZONE}")
+        postgres.with_command(f"postgres -c max_connections=300 -c fsync=off -c timezone={ZONE}")
         stack.enter_context(postgres)
         host, port = postgres.get_container_host_ip(), int(postgres.get_exposed_port(5432))
 

@@ -30,7 +30,7 @@ STILL_IN_USE = "shared memory block"
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # a path over 107 bytes would fail; TCP with a password is enough
-    "max_connections": "200",
+    "max_connections": "300",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
     "wal_compression": "on",  # the wheel is built without lz4 and zstd
