@@ -18,13 +18,14 @@ from epicrisis.database import Database
 from epicrisis.event import Meta, record, replace
 from epicrisis.ledger import LedgerFollower
 from epicrisis.projecting.ddl import create_projection
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projection import Key, Projection, Scope
 from epicrisis.provision.postgres import roles_of
 from epicrisis.rebuild.fill import Filler
 from epicrisis.settings import Settings
-from epicrisis.worker import Decoder, Worker
+from epicrisis.worker import Worker
 
 projection = Projection(name="bench_model", version=1, scope=Scope.CLUSTER)
 

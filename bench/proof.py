@@ -33,6 +33,7 @@ from epicrisis.event import replace
 from epicrisis.found import projection
 from epicrisis.ledger import LedgerFollower, history
 from epicrisis.projecting.batch import Held, moved, run_batch
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Delivered, Failure
 from epicrisis.projecting.postgres import PostgresStore, PostgresTransaction
 from epicrisis.projecting.store import Archived, Transaction
@@ -40,7 +41,7 @@ from epicrisis.projection import Projection
 from epicrisis.replay import Fact, facts, through, timeline
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
-from epicrisis.worker import BATCH, Decoder
+from epicrisis.worker import BATCH
 
 CHAINED, LIVE, HISTORY, REPLAYS = 100_000, 40_000, 1_000, 300
 AT_MOST = 400

@@ -32,8 +32,11 @@ from epicrisis.journal import PostgresJournal
 from epicrisis.ledger import LedgerFollower, history
 from epicrisis.operators import read_operators
 from epicrisis.projecting import generations
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
+from epicrisis.projecting.missing import journal_reader
+from epicrisis.projecting.parking import Missing
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projection import Projection
 from epicrisis.quarantine import Quarantine
@@ -42,7 +45,7 @@ from epicrisis.replay import ALL, Fact, When, facts
 from epicrisis.settings import Settings
 
 if TYPE_CHECKING:  # it needs kafka-python, which takes an eighth of a second to import
-    from epicrisis.worker import Decoder, Worker
+    from epicrisis.worker import Worker
 
 LEDGER = "ledger"
 
@@ -179,16 +182,12 @@ def worker(settings: Settings, names: Sequence[str] = ()) -> Worker:
 
 def decoder(settings: Settings, names: Sequence[str] = ()) -> Decoder:
     """What unseals for these projections, by default for all."""
-    from epicrisis.worker import Decoder
-
     wanted = [name for name in names or projections() if name != LEDGER]
     return Decoder(codec(), key_store(settings, "worker"), [ProjectionFollower(projection(name)) for name in wanted])
 
 
-def missing(settings: Settings) -> Callable[[UUID, str, int, int], list[bytes]]:
+def missing(settings: Settings) -> Missing:
     """Fetches from the journals what a consumer has missed."""
-    from epicrisis.worker import journal_reader
-
     return journal_reader(settings, services())
 
 

@@ -12,11 +12,11 @@ from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, Poison, Refused
 from epicrisis.projecting.batch import Held, run_batch
 from epicrisis.projecting.generations import BUILDING, generations
+from epicrisis.projecting.parking import retry_one
 from epicrisis.projecting.positions import Positions
 from epicrisis.projecting.postgres import PostgresStore, PostgresTransaction
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
-from epicrisis.worker import retry_one
 
 _SQL = queries("epicrisis.projecting")
 

@@ -13,19 +13,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import psycopg
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from epicrisis import logging, metrics
-from epicrisis.codec import Codec, KeyStore, Sealed
-from epicrisis.database import Database
-from epicrisis.errors import EpicrisisError, KeyLost, Poison, Unreachable, Zombie
+from epicrisis.errors import EpicrisisError, Poison, Unreachable, Zombie
+from epicrisis.inline import Inline
 from epicrisis.projecting.batch import UNWRITABLE, Held, moved, run_batch
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Consumer, Delivered
-from epicrisis.projecting.parking import Missing, retry, too_many, waiting_for_gaps
+from epicrisis.projecting.parking import Missing, retry_one, too_many, waiting_for_gaps
 from epicrisis.projecting.store import Store
 from epicrisis.records import without_headers
 from epicrisis.settings import Settings
@@ -35,7 +34,6 @@ BATCH = 4_000
 POLL_MS = 200
 HEAL_SECONDS = LOOK_SECONDS = 2.0
 BACK_OFF_SECONDS = 5.0
-SILENT_SECONDS = 60.0
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
 """The database is away, or has ended the transaction of a worker that was frozen in it."""
 
@@ -62,77 +60,12 @@ that takes longer than a `poll`, where the reason to join was the metadata: it p
 log = logging.get(__name__)
 
 
-class Decoder:
-    """Turns record values into `Delivered`, with the bodies that somebody needs."""
-
-    def __init__(self, codec: Codec, keys: KeyStore, consumers: Sequence[Consumer]) -> None:
-        self._codec = codec
-        self._keys = keys
-        self._consumers = consumers
-        self._needed: dict[str, bool] = {}
-        self._wholly: dict[str, bool] = {}
-
-    def envelope(self, partition: int, offset: int, key: bytes | None, value: bytes) -> Delivered:
-        """The event, its body still sealed.
-
-        Raises
-        ------
-        Poison
-            The record can't be ascribed to a subject.
-        """
-        sealed = self._codec.open(value)
-        if key is not None and key != sealed.meta.subject.bytes:
-            raise Poison("the record's key is not its subject", reason="wrong_key")
-        return Delivered(partition, offset, sealed.meta, value, sealed.body)
-
-    def bodies(self, items: Iterable[Delivered]) -> None:
-        """Unseal the bodies that are needed, their facts only unless somebody reads the resources, and those without
-        indentation, which says nothing; what cannot be unsealed carries its problem.
-        """
-        needed = [item for item in items if self._needs(item.meta.type)]
-        keys = self._keys.by_ids({item.meta.key for item in needed if item.meta.key is not None})
-        for item in needed:
-            key = keys.get(item.meta.key) if item.meta.key else None
-            try:
-                if key is None:
-                    raise KeyLost("the key of this subject is gone")
-                facts = not self._wholly[item.meta.type]
-                item.body = self._codec.unseal(Sealed(item.meta, item.sealed), key, facts=facts, indented=False)
-            except Poison as problem:
-                item.problem = problem
-
-    def one(self, partition: int, offset: int, value: bytes) -> Delivered:
-        """One event, for retries."""
-        item = self.envelope(partition, offset, None, value)
-        self.bodies([item])
-        return item
-
-    def _needs(self, event_type: str) -> bool:
-        needs = self._needed.get(event_type)
-        if needs is None:
-            needs = self._needed[event_type] = any(c.needs_body(event_type) for c in self._consumers)
-            self._wholly[event_type] = any(c.needs_resource(event_type) for c in self._consumers)
-        return needs
-
-
 class Batch(NamedTuple):
     """What was read at once: the events, what is no event with the reason, and where each partition goes on."""
 
     items: list[Delivered]
     aside: list[tuple[Any, str]]
     upto: dict[int, int]
-
-
-class Inline(Executor):
-    """Applies each batch on the spot, in the thread that reads."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            done.set_exception(error)
-        return done
 
 
 class Worker:
@@ -351,44 +284,6 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._worker.assigned(self._consumer, [p.partition for p in assigned])
-
-
-def retry_one(store: Store, consumer: Consumer, subject: UUID, decoder: Decoder, missing: Missing) -> int:
-    """Apply a parked subject's queue in order, as far as it goes; returns how many events still wait."""
-
-    def decode(partition: int, offset: int, value: bytes) -> Delivered:
-        return decoder.one(partition, offset, value)
-
-    with store.transaction() as at:
-        left = retry(at, consumer, subject, decode, missing)
-    if not left:
-        log.info("subject unparked", projection=consumer.name, subject=str(subject))
-    return left
-
-
-def journal_reader(settings: Settings, services: Iterable[str]) -> Missing:
-    """Fetches what is missing from the journals themselves."""
-    from epicrisis.journal import PostgresJournal
-
-    journals = {
-        name: PostgresJournal(name, Database(settings.dsn_for(name, "worker"), size=1, name=name)) for name in services
-    }
-
-    silent: dict[str, float] = {}
-
-    def missing(subject: UUID, source: str, first: int, last: int) -> list[bytes]:
-        journal = journals.get(source)
-        if journal is None:
-            return []
-        if time.monotonic() < silent.get(source, 0.0):  # every question to a silent server takes ten seconds
-            raise Unreachable
-        try:
-            return journal.after(subject, first, last)
-        except Unreachable:
-            silent[source] = time.monotonic() + SILENT_SECONDS
-            raise
-
-    return missing
 
 
 def kafka_consumer(settings: Settings, group: str) -> Any:

@@ -25,6 +25,7 @@ from epicrisis.found import services
 from epicrisis.intake import Receipt
 from epicrisis.journal import Append, NewEvent
 from epicrisis.projecting.ddl import create_projection
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projection import Projection, Scope
@@ -32,7 +33,7 @@ from epicrisis.provision import drop, postgres, provision
 from epicrisis.relay import Relay
 from epicrisis.settings import Settings
 from epicrisis.slices import slice_of
-from epicrisis.worker import Decoder, Worker
+from epicrisis.worker import Worker
 from schemas.chart import ResourceRecorded
 from schemas.common import Coding
 

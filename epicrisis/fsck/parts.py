@@ -21,8 +21,8 @@ from epicrisis.fsck.finding import Finding, Span
 from epicrisis.fsck.journals import Journal
 from epicrisis.fsck.ledger import Ledger
 from epicrisis.fsck.sums import Sums
+from epicrisis.inline import Inline
 from epicrisis.settings import Settings
-from epicrisis.worker import Inline
 
 Connection = psycopg.Connection[Any]
 Submit = Callable[..., Future[Any]]

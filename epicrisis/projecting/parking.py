@@ -10,25 +10,33 @@ import psycopg
 from epicrisis import logging
 from epicrisis.errors import EpicrisisError, Poison
 from epicrisis.projecting.batch import apply_or_fail
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Consumer, Delivered
 from epicrisis.projecting.positions import GAP, Positions
-from epicrisis.projecting.store import Transaction
+from epicrisis.projecting.store import Store, Transaction
 
 MAX_PARKED = 1_000
 """So many parked subjects of one consumer are a bug, not bad data: the worker stops."""
 
 log = logging.get(__name__)
 
-Decode = Callable[[int, int, bytes], Delivered]
 Missing = Callable[[UUID, str, int, int], list[bytes]]
 """``(subject, source, first seq, last seq) -> record values``: where to fetch what is missing."""
 
 
-def retry(at: Transaction, consumer: Consumer, subject: UUID, decode: Decode, missing: Missing) -> int:
+def retry_one(store: Store, consumer: Consumer, subject: UUID, decoder: Decoder, missing: Missing) -> int:
     """Apply the queue of a parked subject in order, until one fails; returns how many events still wait.
 
     What is missing before an event is fetched first. The partition's worker waits meanwhile, or this one for it.
     """
+    with store.transaction() as at:
+        left = _retry(at, consumer, subject, decoder, missing)
+    if not left:
+        log.info("subject unparked", projection=consumer.name, subject=str(subject))
+    return left
+
+
+def _retry(at: Transaction, consumer: Consumer, subject: UUID, decoder: Decoder, missing: Missing) -> int:
     queue = at.queue(consumer.name, subject)
     if not queue:
         return 0
@@ -46,7 +54,7 @@ def retry(at: Transaction, consumer: Consumer, subject: UUID, decode: Decode, mi
                 stopped_by = GAP
                 break
             values = [*fetched, value]
-        stopped_by = _apply(at, consumer, positions, (decode(partition, offset, v) for v in values))
+        stopped_by = _apply(at, consumer, positions, (decoder.one(partition, offset, v) for v in values))
         if stopped_by:
             break
         done.append(id_)

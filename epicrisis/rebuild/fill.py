@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.database import Database
 from epicrisis.projecting.batch import UNWRITABLE
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.parking import too_many
@@ -29,7 +30,6 @@ from epicrisis.projecting.tables import Extended, TableStore
 from epicrisis.projection import Count, Place, Projection, Rows
 from epicrisis.slices import partition_of, slice_of
 from epicrisis.sql import queries
-from epicrisis.worker import Decoder
 
 _SQL = queries("epicrisis.rebuild")
 CHUNK = 4_000

@@ -12,12 +12,13 @@ from kafka import TopicPartition
 
 from epicrisis.assembly import codec, key_store, missing
 from epicrisis.database import Database
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projection import Projection
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
-from epicrisis.worker import Decoder, Worker, kafka_consumer
+from epicrisis.worker import Worker, kafka_consumer
 
 _SQL = queries("epicrisis.rebuild")
 

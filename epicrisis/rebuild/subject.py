@@ -22,6 +22,7 @@ from epicrisis.errors import EpicrisisError, Refused
 from epicrisis.found import projection, projections
 from epicrisis.ledger import history
 from epicrisis.projecting.batch import UNWRITABLE, park
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Delivered
 from epicrisis.projecting.digest import Digest, digest
 from epicrisis.projecting.follower import ProjectionFollower
@@ -33,7 +34,6 @@ from epicrisis.projection import Count, Place, Projection, Rows
 from epicrisis.rebuild.fill import FROM_THE_LEDGER
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
-from epicrisis.worker import Decoder
 
 Cursor = psycopg.Cursor[Any]
 LEDGER = "ledger"

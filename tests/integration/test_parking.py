@@ -13,8 +13,8 @@ import pytest
 from epicrisis.codec import MemoryKeyStore
 from epicrisis.errors import Unreachable
 from epicrisis.projecting.follower import ProjectionFollower
+from epicrisis.projecting.parking import retry_one
 from epicrisis.settings import Settings
-from epicrisis.worker import retry_one
 from schemas.chart import ResourceRetracted
 from tests.kernel_support import Desk, MemoryLog, Probe, counted, note, own_namespace, trails, wait_until
 

@@ -15,14 +15,16 @@ from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests, message_id
 from epicrisis.journal import Append
 from epicrisis.ledger import LedgerFollower
+from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Consumer as Follower
 from epicrisis.projecting.follower import ProjectionFollower
+from epicrisis.projecting.parking import retry_one
 from epicrisis.projecting.positions import GAP
 from epicrisis.projecting.store import Parked
 from epicrisis.relay import PRODUCER, Pump
 from epicrisis.serve import RECOVER_SECONDS
 from epicrisis.settings import Settings
-from epicrisis.worker import CONSUMER, Decoder, Worker, retry_one
+from epicrisis.worker import CONSUMER, Worker
 from tests.faults.simulation import model
 from tests.faults.simulation.checks import Truth, must
 from tests.faults.simulation.schedule import Process, Schedule, Seen, Signal, Threads, Violation

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from epicrisis.errors import EpicrisisError
+from epicrisis.projecting.parking import retry_one
 from epicrisis.rebuild.building import remove
 from epicrisis.settings import Settings
-from epicrisis.worker import retry_one
 from tests.integration.rebuild.site import CLINICS, Site, tell
 from tests.kernel_support import MemoryLog, note, trails
 
