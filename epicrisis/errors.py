@@ -17,7 +17,6 @@
     │   ├── UnknownSchema          its schema is not in the catalogue
     │   ├── SealBroken             its seal does not match its envelope
     │   └── KeyLost                its subject's key is gone
-    ├── Gap                        an event is missing before this one
     ├── Zombie                     another process took over this work
     ├── NotKept                    a refused message was not kept in quarantine
     ├── NotRecorded                an access could not be recorded, so nothing is given out
@@ -124,10 +123,6 @@ class KeyLost(Poison):
     """The key of this subject is gone: the body is erased for good; only the envelope can still be read."""
 
     default_reason = "key_lost"
-
-
-class Gap(EpicrisisError):
-    """An event is missing before this one: the subject waits until the relay has sent it."""
 
 
 class Zombie(EpicrisisError):
