@@ -20,7 +20,12 @@ def check(raw: bytes) -> None:
     """Raise `Fault`, without a place, for the first rule that the text breaks."""
     if _maybe_control(raw) and _control_escape(raw):
         raise Fault("control")
-    json.loads(raw, object_pairs_hook=_object)
+    try:
+        json.loads(raw, object_pairs_hook=_object)
+    except RecursionError:
+        raise Fault("too-deep") from None
+    except ValueError:
+        raise Fault("not-json") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

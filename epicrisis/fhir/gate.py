@@ -19,8 +19,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from . import exact, structs
+from .dropped import Dropped, nothing, suspects, without
 from .limits import Limits
-from .rules import Fault, from_message
+from .rules import Fault, fault_of, guarded
 from .spec import types
 
 Check = Callable[[str, Struct, bytes], None]  # resource type, parsed, raw; raises Malformed
@@ -70,15 +71,10 @@ class _Head(Struct):
 
 _head = msgspec.json.Decoder(_Head).decode
 _type_first = re.compile(rb'\A[ \t\r\n]*\{[ \t\r\n]*"resourceType"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z]+)"').match
-# escapes that could hide a control character or a colon: the exact look decides
-_risky = re.compile(rb"\\u(?:00[01]|003[aA])").search
-_empty = re.compile(rb"\{\}").search  # half the cost of `in` for so short a needle
 _ends_with_reference = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"\Z').search
 _local_reference = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"#([^"]*)').finditer
-_QUOTE, _HASH, _BACKSLASH = b'"#\\'  # as numbers: `in` finds these in a fifth of the time
+_QUOTE, _HASH = b'"#'  # as numbers: `in` finds these in a fifth of the time
 _FEW = 32
-_BLOCK = 64
-_encode_into = msgspec.json.Encoder().encode_into
 
 _ELSEWHERE = msgspec.Raw(b"0")  # stands for a resource that was checked by itself
 
@@ -92,7 +88,7 @@ class Gate:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._kinds: dict[bytes, _Kind] = {}
-        self._scratch = bytearray()
+        self._dropped = Dropped()
 
     def check(self, raw: bytes) -> Checked:
         """Check one resource, or a Bundle with all its entries. Raises `Malformed` with `where`, without any value."""
@@ -126,7 +122,7 @@ class Gate:
             raise Fault("too-large", str(self.limits.bundle))
         if raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
             raise Fault("bom")
-        head = _guarded(_head, raw)
+        head = guarded(_head, raw)
         if head.resourceType is UNSET:
             raise Fault("no-type")
         return str(head.resourceType).encode()
@@ -142,7 +138,7 @@ class Gate:
         """Check one resource whose type is known; its Struct."""
         parsed, sure = self._parsed(raw, key, level, inside)
         if not sure:
-            self._nothing_dropped_inside(parsed, raw, key)
+            self._dropped.check_resource(parsed, raw, self._kinds[key][0])
         return parsed
 
     def _parsed(self, raw: bytes, key: bytes, level: int, inside: _Inside) -> tuple[Any, bool]:
@@ -157,9 +153,9 @@ class Gate:
             # a `_field`, or a null beside one, perhaps written with an escape: the full family decides
             exactly = b'"_' in raw or b"null" in raw or b"\\u005" in raw
             if not exactly or not isinstance(error, msgspec.ValidationError):
-                raise _fault(error, raw) from None
-            parsed = _guarded(structs.full().decoder(key.decode()), raw)
-            _exact(raw)
+                raise fault_of(error, raw) from None
+            parsed = guarded(structs.full().decoder(key.decode()), raw)
+            exact.check(raw)
         if is_parameters:
             self._parameters(parsed.parameter, level, ".parameter")
         elif has_contained and (parsed.contained is not UNSET or (inside != "contained" and _HASH in raw)):
@@ -227,8 +223,8 @@ class Gate:
             sure = True
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if not isinstance(error, msgspec.ValidationError) or (b'"_' not in raw and b"null" not in raw):
-                raise _fault(error, raw) from None
-            bundle = _guarded(structs.full().decoder("Bundle"), raw)
+                raise fault_of(error, raw) from None
+            bundle = guarded(structs.full().decoder("Bundle"), raw)
             sure = False
         entries: list[Entry] = []
         unsure: list[Entry] = []
@@ -240,19 +236,15 @@ class Gate:
                     unsure.append(made)
             _bundle_rules(bundle.type, entries)
         except Fault:
-            self._nothing_dropped_from(unsure)  # of several faults, the first is told
+            self._check_dropped(unsure)  # of several faults, the first is told
             raise
-        if (
-            not sure
-            or len(unsure) < len(entries)
-            or not self._nothing_dropped_at_all(raw, bundle, [entry.parsed for entry in unsure])
-        ):
-            self._nothing_dropped_from(unsure)
-            skeleton = _between(raw, entries)
+        if not sure or len(unsure) < len(entries) or not nothing(raw, bundle, [entry.parsed for entry in unsure]):
+            self._check_dropped(unsure)
+            skeleton = without(raw, [entry.raw for entry in entries if entry.raw is not None])
             if sure:
-                self._nothing_dropped(bundle, skeleton)
+                self._dropped.check(bundle, skeleton)
             else:
-                _exact(skeleton)
+                exact.check(skeleton)
         return bundle, entries
 
     def _entry(self, index: int, entry: Any, level: int) -> tuple[Entry, bool]:
@@ -284,89 +276,18 @@ class Gate:
         none, match = _given(request.ifNoneExist), _given(request.ifMatch)
         return Entry(index, full_url, request.method, request.url, none, raw, parsed, kind, match), sure
 
-    def _nothing_dropped_at_all(self, raw: bytes, *parsed: Any) -> bool:
-        """`_nothing_dropped` of several parts at once; where this is False, each of them has to be looked at."""
-        # an escape may be a colon: missing ones and others might add up to nothing
-        if _BACKSLASH in raw and b"\\u" in raw:
-            return False
-        colons = 0
-        for some in parsed:
-            text = bytearray()
-            _encode_into(some, text)
-            if _empty(text):
-                return False
-            colons += text.count(b":")
-        return raw.count(b":") == colons
-
-    def _suspects(self, parsed: list[Any], raw: list[bytes]) -> Iterator[int]:
-        """Which of many parts have to be looked at one by one."""
-        for start in range(0, len(raw), _BLOCK):
-            end = start + _BLOCK
-            if not self._nothing_dropped_at_all(b"".join(raw[start:end]), parsed[start:end]):
-                yield from range(start, min(end, len(raw)))
-
-    def _nothing_dropped_from(self, entries: list[Entry]) -> None:
+    def _check_dropped(self, entries: list[Entry]) -> None:
         given = [(entry, entry.raw) for entry in entries if entry.raw is not None]
-        for index in self._suspects([entry.parsed for entry, _ in given], [raw for _, raw in given]):
+        for index in suspects([entry.parsed for entry, _ in given], [raw for _, raw in given]):
             entry, raw = given[index]
             try:
-                self._nothing_dropped_inside(entry.parsed, raw, (entry.resource_type or "").encode())
+                self._dropped.check_resource(entry.parsed, raw, self._kinds[(entry.resource_type or "").encode()][0])
             except Fault as fault:
                 raise fault.below(f".entry[{entry.index}].resource") from None
-
-    def _nothing_dropped_inside(self, parsed: Any, raw: bytes, key: bytes) -> None:
-        """`_nothing_dropped`, with the place in a contained resource."""
-        try:
-            self._nothing_dropped(parsed, raw)
-        except Fault:
-            contained = getattr(parsed, "contained", UNSET)
-            if contained is not UNSET:
-                whole: Any = _guarded(self._kinds[key][0], raw)
-                parts = [bytes(part) for part in whole.contained]
-                for index in self._suspects(contained, parts):
-                    try:
-                        self._nothing_dropped(contained[index], parts[index])
-                    except Fault as fault:
-                        raise fault.below(f".contained[{index}]") from None
-            raise
-
-    def _nothing_dropped(self, parsed: Any, raw: bytes) -> None:
-        """Refuse duplicate names, and what else a decoder lets through: empty objects, escaped control characters.
-
-        Colons = members + colons in strings, in the text and in what was parsed: fewer in the latter, and a member was
-        dropped as a duplicate. Sound while every string stays `str`; a colon written as an escape needs the exact look.
-        """
-        scratch = self._scratch
-        _encode_into(parsed, scratch)
-        missing = raw.count(b":") - scratch.count(b":")
-        if missing > 0:
-            raise Fault("duplicate")
-        if missing or _empty(scratch) or (_BACKSLASH in raw and _risky(raw)):
-            _exact(raw)
-
-
-def _between(raw: bytes, entries: list[Entry]) -> bytes:
-    """The Bundle with a number in the place of each resource."""
-    between, position = [], 0
-    for entry in entries:
-        if entry.raw is not None:
-            start = _find(raw, entry.raw, position)
-            between.append(raw[position:start])
-            position = start + len(entry.raw)
-    return b"0".join([*between, raw[position:]])
 
 
 def _given(value: Any) -> Any:
     return None if value is UNSET else value
-
-
-def _find(raw: bytes, part: bytes, position: int) -> int:
-    """Where `part`, known to be there, starts. Searched by a short needle: a long one costs more to prepare."""
-    needle = part[:32]
-    start = raw.find(needle, position)
-    while not raw.startswith(part, start):
-        start = raw.find(needle, start + 1)
-    return start
 
 
 def _bundle_rules(kind: str, entries: list[Entry]) -> None:
@@ -407,33 +328,3 @@ def _local_references(raw: bytes) -> Iterator[str]:
 def _version(resource: Any) -> str:
     meta = UNSET if resource is None else getattr(resource, "meta", UNSET)
     return "" if meta is UNSET or meta.versionId is UNSET else meta.versionId
-
-
-def _exact(raw: bytes) -> None:
-    try:
-        exact.check(raw)
-    except RecursionError:
-        raise Fault("too-deep") from None
-    except ValueError:
-        raise Fault("not-json") from None
-
-
-def _guarded(decode: Callable[[bytes], Any], raw: bytes) -> Any:
-    try:
-        return decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _fault(error, raw) from None
-
-
-def _fault(error: Exception, raw: bytes) -> Fault:
-    """What a decoder's error means. msgspec stops by itself at the interpreter's recursion limit, long before harm."""
-    if isinstance(error, RecursionError):
-        return Fault("too-deep")
-    if isinstance(error, UnicodeDecodeError):
-        return Fault("not-utf8")
-    if isinstance(error, msgspec.ValidationError):
-        message = str(error)
-        if message.startswith("Expected `object`") and " - at " not in message:
-            return Fault("not-object")
-        return from_message(message)
-    return Fault("bom" if raw.startswith(b"\xef\xbb\xbf") else "not-json")

@@ -6,7 +6,10 @@ from the specification (an element or a type name), never from the input.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
 
 from ..errors import Malformed, TooLarge
 from .spec import types
@@ -127,7 +130,29 @@ _THEIRS: Iterable[tuple[re.Pattern[str], str]] = [
 ]
 
 
-def from_message(message: str) -> Fault:
+def guarded(decode: Callable[[bytes], Any], raw: bytes) -> Any:
+    """What a decoder of msgspec makes of a text; its error is a `Fault`."""
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise fault_of(error, raw) from None
+
+
+def fault_of(error: Exception, raw: bytes) -> Fault:
+    """What a decoder's error means. msgspec stops by itself at the interpreter's recursion limit, long before harm."""
+    if isinstance(error, RecursionError):
+        return Fault("too-deep")
+    if isinstance(error, UnicodeDecodeError):
+        return Fault("not-utf8")
+    if isinstance(error, msgspec.ValidationError):
+        message = str(error)
+        if message.startswith("Expected `object`") and " - at " not in message:
+            return Fault("not-object")
+        return _behind(message)
+    return Fault("bom" if raw.startswith(b"\xef\xbb\xbf") else "not-json")
+
+
+def _behind(message: str) -> Fault:
     """The fault behind a message of msgspec; nothing of the input's text is taken over."""
     match = _AT.match(message)
     text, path = (match[1], match[2] or "") if match else (message, "")
