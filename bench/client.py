@@ -14,12 +14,12 @@ import confluent_kafka
 from kafka import TopicPartition
 
 from bench.contenders import librdkafka
-from bench.events import events, keys_for, send, value_of
+from bench.events import events, keys_for, row_of, value_of
 from bench.row import Row, named, versus
 from bench.stage import stage
 from epicrisis.codec import MAX_RECORD, MemoryKeyStore, headers
-from epicrisis.event import Meta
-from epicrisis.relay import producer
+from epicrisis.journal import outgoing
+from epicrisis.relay import producer, send
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
 from epicrisis.worker import BATCH, kafka_consumer
@@ -29,9 +29,11 @@ EVENTS, ROUNDS, TURNS = 20_000, 4, 2
 
 
 class Record(NamedTuple):
+    """An event as a relay reads it, and what else the other client is given."""
+
+    row: outgoing.Row
+    source: str
     partition: int
-    meta: Meta
-    value: bytes
     headers: list[tuple[str, bytes]]
 
 
@@ -49,9 +51,9 @@ def run(short: bool = False) -> Iterator[Row]:
     with stage(own=False) as settings:
         records = [
             Record(
+                row_of(event.meta, value_of(event, keys)),
+                event.meta.source,
                 partition_of(slice_of(event.meta.subject), settings.partitions),
-                event.meta,
-                value_of(event, keys),
                 headers(event.meta),
             )
             for _ in range(1 if short else ROUNDS)
@@ -70,10 +72,10 @@ def run(short: bool = False) -> Iterator[Row]:
                 assert step() >= len(records), name
                 took = Took(time.perf_counter() - began, time.process_time() - busy)
                 best[name] = min(best[name], took)
-    number, size = len(records), sum(len(r.value) for r in records) / len(records)
+    number, size = len(records), sum(len(r.row.value) for r in records) / len(records)
     for name in ("produce", "consume"):
         ours, theirs = best[name], best[f"{name}, theirs"]
-        busy = f"{1e6 * ours.processor / number:.0f} against {1e6 * theirs.processor / number:.0f} µs of processor"
+        each = f"{1e6 * ours.processor / number:.0f} against {1e6 * theirs.processor / number:.0f} µs of processor"
         yield versus(
             name,
             number / ours.wall,
@@ -81,14 +83,14 @@ def run(short: bool = False) -> Iterator[Row]:
             named("confluent-kafka"),
             number / theirs.wall,
             note=f"{named('kafka-python')}; {number:,} records of {size:.0f} bytes, connecting included, best of "
-            f"turns; {busy} a record",
+            f"turns; {each} a record",
         )
 
 
 def produce(settings: Settings, records: Sequence[Record]) -> int:
     """As the relay does."""
-    made = producer(settings)
-    futures = [send(made, settings, r.meta, r.value) for r in records]
+    made, topic = producer(settings), settings.topic()
+    futures = [send(made, topic, settings.partitions, r.source, r.row) for r in records]
     made.flush(timeout=60)
     made.close()
     return sum(future.succeeded() for future in futures)
@@ -117,7 +119,7 @@ def produce_theirs(settings: Settings, records: Sequence[Record]) -> int:
     for r in records:
         while True:
             try:
-                made.produce(topic, r.value, r.meta.subject.bytes, r.partition, headers=r.headers, on_delivery=seen)
+                made.produce(topic, r.row.value, r.row.subject.bytes, r.partition, headers=r.headers, on_delivery=seen)
                 break
             except BufferError:
                 made.poll(0.01)

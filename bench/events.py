@@ -15,18 +15,19 @@ from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from epicrisis import simulate
+from epicrisis import relay, simulate
 from epicrisis.assembly import codec
-from epicrisis.codec import DataKey, KeyStore, MemoryKeyStore, written_headers
+from epicrisis.codec import DataKey, KeyStore, MemoryKeyStore
 from epicrisis.event import Meta, fields_of, replace
 from epicrisis.found import services
 from epicrisis.intake import Intake
 from epicrisis.intake.identity import Digests
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.journal import Append, MemoryJournal, NewEvent
+from epicrisis.journal.outgoing import Row
 from epicrisis.producing import Batch, Producer
 from epicrisis.settings import Settings
-from epicrisis.slices import partition_of, slice_of
+from epicrisis.slices import slice_of
 
 PATIENTS = 60
 """Simulated patients that the copies are made from: some 4,000 events."""
@@ -35,7 +36,7 @@ FEW = 1_000
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 
-_UUID = re.compile(rb"[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+_FIRST_DIGITS = re.compile(rb"[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 
 
 class Event(NamedTuple):
@@ -83,22 +84,24 @@ def events(number: int) -> Iterator[Event]:
 def copy(event: Event, turn: int) -> Event:
     """The same event under other ids: its own, its subject's, and all that its body and resource name."""
 
-    def other(match: re.Match[bytes]) -> bytes:
-        return b"%08x" % (int(match[0], 16) + turn * 0x9E3779B1 & 0xFFFFFFFF)
-
     def shifted(text: str) -> str:
-        return _UUID.sub(other, text.encode()).decode()
+        return other_ids(text.encode(), turn).decode()
 
     meta, body = event
     changed: dict[str, Any] = {}
     for name in fields_of(type(body)):
         value = getattr(body, name)
         if isinstance(value, bytes):
-            changed[name] = _UUID.sub(other, value)
+            changed[name] = other_ids(value, turn)
         elif isinstance(value, str) and name.endswith("_id"):
             changed[name] = shifted(value)
     moved = {name: UUID(shifted(str(getattr(meta, name)))) for name in ("id", "subject", "message")}
     return Event(replace(meta, **moved, stream=shifted(meta.stream)), replace(body, **changed))
+
+
+def other_ids(raw: bytes, turn: int) -> bytes:
+    """The same text with another UUID, of the same length, for each that it holds; the same ones each time."""
+    return _FIRST_DIGITS.sub(lambda found: b"%08x" % (int(found[0], 16) + turn * 0x9E3779B1 & 0xFFFFFFFF), raw)
 
 
 def value_of(event: Event, keys: dict[UUID, DataKey]) -> bytes:
@@ -111,16 +114,14 @@ def keys_for(some: Sequence[Event], store: KeyStore) -> dict[UUID, DataKey]:
     return store.for_subjects({e.meta.subject for e in some})
 
 
+def row_of(meta: Meta, value: bytes) -> Row:
+    """The event as a relay reads it from its journal."""
+    return Row(slice_of(meta.subject), 0, meta.seq, meta.recorded, meta.subject, meta.id, meta.type, value)
+
+
 def send(log: Producer, settings: Settings, meta: Meta, value: bytes) -> Batch:
     """Into the log, as the relay does."""
-    return log.send(
-        settings.topic(),
-        key=meta.subject.bytes,
-        value=value,
-        headers=written_headers(meta.id, meta.type, meta.source, meta.recorded),
-        partition=partition_of(slice_of(meta.subject), settings.partitions),
-        timestamp_ms=int(meta.recorded.timestamp() * 1000),
-    )
+    return relay.send(log, settings.topic(), settings.partitions, meta.source, row_of(meta, value))
 
 
 def appends(some: Sequence[Event], values: Sequence[bytes]) -> dict[str, list[Append]]:

@@ -11,7 +11,6 @@ alone, which say no more than those of writing and reading below.
 from __future__ import annotations
 
 import os
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ import orjson
 from bench import records
 from bench.bundles import Sent, alone
 from bench.door import door
+from bench.events import other_ids
 from bench.row import Row, versus
 from bench.stage import roles, stage
 from bench.writing import send
@@ -35,7 +35,6 @@ RESOURCES, WARM_UP, READS, WORKERS = 10_000, 4, 30, 2
 CONNECTIONS = (1, 4, 8)
 INGEST_GOAL = 5.0
 AT_MOST = 600
-_FIRST_DIGITS = re.compile(rb"[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 
 
 class Figures(NamedTuple):
@@ -114,8 +113,7 @@ def _figures(
 
 def _about_others(sent: Sent, turn: int) -> Sent:
     """The same Bundle with other ids and identifiers: one that is sent again would count once."""
-    raw = _FIRST_DIGITS.sub(lambda found: b"%08x" % (int(found[0], 16) + turn & 0xFFFFFFFF), sent.raw)
-    bundle = orjson.loads(raw)
+    bundle = orjson.loads(other_ids(sent.raw, turn))
     for entry in bundle["entry"]:
         for identifier in entry["resource"].get("identifier", ()):
             identifier["value"] += f"-{turn}"

@@ -25,7 +25,7 @@ from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError, SendFailed
 from epicrisis.journal.outgoing import SHARES, Look, Move, News, Outgoing, Row
 from epicrisis.journal.postgres_outgoing import PostgresOutgoing
-from epicrisis.producing import Producer
+from epicrisis.producing import Batch, Producer
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of
 from epicrisis.stopping import Signal
@@ -180,15 +180,7 @@ class Pump:
             if self._producer is None:
                 self._producer = self._make_producer()
             for row in rows:
-                future = self._producer.send(
-                    self._topic,
-                    key=row.subject.bytes,
-                    value=row.value,
-                    headers=written_headers(row.id, row.type, self.service, row.recorded),
-                    partition=partition_of(row.slice, self._partitions),
-                    timestamp_ms=int(row.recorded.timestamp() * 1000),
-                )
-                sent.append((row, future))
+                sent.append((row, send(self._producer, self._topic, self._partitions, self.service, row)))
             self._producer.flush(timeout=60)
         except KafkaError as failure:
             error = type(failure).__name__
@@ -313,6 +305,24 @@ class Relay:
             pump.close()
         except Exception as error:
             log.error("relay not closed", service=pump.service, error=type(error).__name__)
+
+
+def send(log: Producer, topic: str, partitions: int, service: str, row: Row) -> Batch:
+    """Write an event of a service's journal into the log; its future.
+
+    Raises
+    ------
+    KafkaError
+        See `Producer.send`.
+    """
+    return log.send(
+        topic,
+        key=row.subject.bytes,
+        value=row.value,
+        headers=written_headers(row.id, row.type, service, row.recorded),
+        partition=partition_of(row.slice, partitions),
+        timestamp_ms=int(row.recorded.timestamp() * 1000),
+    )
 
 
 def producer(settings: Settings) -> Producer:
