@@ -22,7 +22,7 @@ from typing import Any
 
 from bench import page
 from bench.results import RESULTS, about_this_machine, about_this_run, load, save
-from bench.row import Row, met, printed
+from bench.row import Row, Run, met, printed
 from bench.stage import common_stage
 from epicrisis.cli.output import emit
 
@@ -82,8 +82,9 @@ def measure(name: str, short: bool) -> tuple[list[Row], str | None]:
     rows: list[Row] = []
     try:
         bench = importlib.import_module(f"bench.{name}")
+        run: Run = bench.run
         with limited(getattr(bench, "AT_MOST", SECONDS)):
-            for row in bench.run(short):
+            for row in run(short):
                 rows.append(row)
     except SystemExit as absent:
         return rows, f"{NotRun.__name__}: {absent}"

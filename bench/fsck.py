@@ -25,6 +25,7 @@ from bench.stage import Watch, stage
 from epicrisis import assembly
 from epicrisis.audit.assembled import checkpoints
 from epicrisis.database import Database
+from epicrisis.found import services
 from epicrisis.fsck.run import CHECKS, fsck
 from epicrisis.ledger import LedgerFollower
 from epicrisis.projecting.delivery import Delivered
@@ -58,7 +59,7 @@ def run(short: bool = False, sizes: tuple[int, ...] = (SIZE,)) -> Iterator[Row]:
                 "value": seconds,
                 "unit": "s",
                 "goal": None if short else -GOAL * events / SIZE,
-                "note": f"{events:,}, of {report.subjects:,} patients, in {len(assembly.services())} journals, log, "
+                "note": f"{events:,}, of {report.subjects:,} patients, in {len(services())} journals, log, "
                 f"ledger and trees; the read models of {report.compared}; machine {busy:.0%} busy",
             }
 
@@ -80,7 +81,7 @@ def load(settings: Settings, size: int, workers: int) -> int:
                 "INSERT INTO projection.offset (consumer, partition, next_offset) VALUES ('ledger', %s, %s)",
                 (place.partition, end),
             )
-    for name in ("cluster", *assembly.services()):  # as it would be after a while; else the first reading does it
+    for name in ("cluster", *services()):  # as it would be after a while; else the first reading does it
         with psycopg.connect(settings.admin_dsn(settings.database(name)), autocommit=True) as admin:
             admin.execute("VACUUM ANALYZE")
             admin.execute("CHECKPOINT")
@@ -93,7 +94,7 @@ def load(settings: Settings, size: int, workers: int) -> int:
 def made(settings: Settings, turns: list[int]) -> int:
     """What services, relay and ledger do with the events of these rounds."""
     assembly.seldom_collect()
-    keys, books = assembly.key_store(settings, "intake"), assembly.journals(settings, assembly.services())
+    keys, books = assembly.key_store(settings, "intake"), assembly.journals(settings, services())
     database = Database(settings.dsn_for("cluster", "worker"), size=1)
     store, ledger, log = PostgresStore(database), LedgerFollower(), producer(settings)
     some, events = (event for turn in turns for event in round_of(turn)), 0

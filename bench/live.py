@@ -19,6 +19,7 @@ from epicrisis.event import Meta, record, replace
 from epicrisis.ledger import LedgerFollower
 from epicrisis.projecting.ddl import create_projection
 from epicrisis.projecting.decoding import Decoder
+from epicrisis.projecting.delivery import Consumer
 from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.projection import Key, Projection, Scope
@@ -99,7 +100,7 @@ def create(settings: Settings) -> None:
 
 def follow(settings: Settings) -> None:
     """The worker, until it is killed."""
-    some = [LedgerFollower(), ProjectionFollower(projection)]
+    some: list[Consumer] = [LedgerFollower(), ProjectionFollower(projection)]
     worker = Worker(
         settings,
         some,

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, suppress
 
 from bench.row import Row
-from bench.stage import Role, Watch, stage
+from bench.stage import Role, Watch, listening, stage
 from epicrisis.doors.hl7v2.frames import framed
 from epicrisis.local.process import LOOPBACK
 from epicrisis.settings import Settings
@@ -55,36 +53,20 @@ def run(short: bool = False) -> Iterator[Row]:
             yield from flood(role, port, 1 if short else FLOOD_SECONDS, 8 if short else FLOOD_CONNECTIONS)
 
 
-@contextmanager
-def server(settings: Settings, workers: int) -> Iterator[tuple[Role, int]]:
-    """`epicrisis mllp` as a process, with an operator of its own; when it answers."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "bench").mkdir()
-        (Path(folder) / "bench" / "manifest.toml").write_text(MANIFEST, encoding="utf-8")
-        before = os.environ.get("EPICRISIS_OPERATORS")
-        os.environ["EPICRISIS_OPERATORS"] = folder
-        try:
-            role = Role(settings, "mllp", "--port", str(port), "--workers", str(workers))
-        finally:
-            os.environ.pop("EPICRISIS_OPERATORS")
-            if before is not None:
-                os.environ["EPICRISIS_OPERATORS"] = before
-        try:
-            wait(role, port)
-            yield role, port
-        finally:
-            role.stop()
+def server(settings: Settings, workers: int) -> AbstractContextManager[tuple[Role, int]]:
+    """`epicrisis mllp` as a process, with an operator of its own; when it listens."""
+    files = {"manifest.toml": MANIFEST}
+    return listening(settings, "mllp", "--workers", str(workers), operator="bench", files=files)
 
 
 def acknowledged(role: Role, port: int, number: int) -> Iterator[Row]:
     """All connections at once, each with its share; after a first round that opens everything that is lazy."""
     drive(port, 2 * CONNECTIONS, "warm")
-    before = sum(cpu_seconds(role.pid))
+    before = role.cpu_seconds()
     watch = Watch()
     sent = drive(port, number, "run")
     seconds, busy = watch()
-    processor = sum(cpu_seconds(role.pid)) - before
+    processor = role.cpu_seconds() - before
     note = f"{sent} ADT^A01, {CONNECTIONS} connections, {WORKERS} processes, machine {busy:.0%} busy"
     yield {"row": "ADT acknowledged", "value": sent / seconds, "unit": "messages/s", "goal": 1500, "note": note}
     note = "of the server's processes; PostgreSQL's is apart"
@@ -178,28 +160,3 @@ def admission(name: str) -> bytes:
         f"V{name}^^^BENCH&2.999.41&ISO^VN|||||||||||||||||||||||||202603010800+0100\r"
         "AL1|1|DA|7980^Penicillin^RXNORM|MO|Rash|20190301\r"
     ).encode()
-
-
-def wait(role: Role, port: int, seconds: float = 60) -> None:
-    """Until it listens."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        role.check()
-        with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise TimeoutError("the server does not listen")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def cpu_seconds(pid: int) -> Iterator[float]:
-    """Processor time of a process and of its children, each."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    yield (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield from cpu_seconds(int(child))

@@ -8,8 +8,8 @@ the last event is in all three tables.
 
 Live is one process. Rebuilding is everything again from the beginning on two processes, without the archive, which is
 there already: the peers follow the topic from its begin into empty tables, half of the partitions each; ours reads the
-ledger as `epicrisis rebuild` does. Ours also seals, chains the archive, knows a
-repeated or missing event, and moves rows and offsets together; the peers deliver at least once and may count twice.
+ledger as `epicrisis rebuild` does. Ours also seals, chains the archive, knows a repeated or missing event, and moves
+rows and offsets together; the peers deliver at least once and may count twice.
 """
 
 from __future__ import annotations

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from epicrisis import local
+from epicrisis.local.process import LOOPBACK
 from epicrisis.provision import drop, postgres, provision
 from epicrisis.settings import Settings
 
@@ -60,12 +62,12 @@ class Process:
     ``given`` is the first line of its stdin, as JSON; what it says on stdout is read line by line.
     """
 
-    def __init__(self, settings: Settings, command: Sequence[str], given: Any = None) -> None:
-        environment = {**os.environ, "EPICRISIS_NAMESPACE": settings.namespace, "EPICRISIS_STATE": str(settings.state)}
+    def __init__(self, settings: Settings, command: Sequence[str], given: Any = None, **environment: str) -> None:
+        environment |= {"EPICRISIS_NAMESPACE": settings.namespace, "EPICRISIS_STATE": str(settings.state)}
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by stop)
         self._process = subprocess.Popen(
             command,
-            env=environment,
+            env={**os.environ, **environment},
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -100,9 +102,8 @@ class Process:
         return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
     def cpu_seconds(self) -> float:
-        """Processor time so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time so far, user and system, its children's included."""
+        return sum(_cpu_seconds(self.pid))
 
     def stop(self, *, kindly: bool = True) -> None:
         """SIGTERM (or, unkindly, SIGKILL), and wait."""
@@ -122,8 +123,8 @@ class Process:
 class Role(Process):
     """A role as a process."""
 
-    def __init__(self, settings: Settings, *words: str, module: str = "epicrisis") -> None:
-        super().__init__(settings, [sys.executable, "-m", module, *words])
+    def __init__(self, settings: Settings, *words: str, module: str = "epicrisis", **environment: str) -> None:
+        super().__init__(settings, [sys.executable, "-m", module, *words], **environment)
 
 
 @contextmanager
@@ -135,6 +136,45 @@ def roles(settings: Settings, *commands: tuple[str, ...]) -> Iterator[list[Role]
     finally:
         for role in reversed(running):
             role.stop()
+
+
+@contextmanager
+def listening(
+    settings: Settings, *words: str, operator: str, files: Mapping[str, str], module: str = "epicrisis"
+) -> Iterator[tuple[Role, int]]:
+    """A role that clinics connect to, with one operator whose folder has these files; its port, when it listens."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / operator
+        own.mkdir()
+        for name, content in files.items():
+            (own / name).write_text(content, encoding="utf-8")
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        role = Role(settings, *words, "--port", str(port), module=module, EPICRISIS_OPERATORS=folder)
+        try:
+            _await(role, port)
+            yield role, port
+        finally:
+            role.stop()
+
+
+def _await(role: Role, port: int, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        role.check()
+        with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the server does not listen")
+
+
+def _cpu_seconds(pid: int) -> Iterator[float]:
+    """Of a process and of its children, each."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    yield (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _cpu_seconds(int(child))
 
 
 class Watch:

@@ -17,7 +17,6 @@ import orjson
 
 from bench.bundles import Sent, alone
 from bench.door import door
-from bench.mllp import cpu_seconds
 from bench.row import Row, versus
 from bench.stage import Watch, stage
 
@@ -35,10 +34,10 @@ def run(short: bool = False) -> Iterator[Row]:
     with stage(kafka=False, own=False) as settings, door(settings, *words, operator="writing") as (client, role):
         warm, some = some[: len(some) // 8], some[len(some) // 8 :]
         send(client, warm, anew=True)  # what is made at the first request is there now, in each process
-        before, watch = sum(cpu_seconds(role.pid)), Watch()
+        before, watch = role.cpu_seconds(), Watch()
         took = send(client, some)
         seconds, busy = watch()
-        processor = sum(cpu_seconds(role.pid)) - before
+        processor = role.cpu_seconds() - before
     resources = sum(sent.entries for sent in some)
     rate = resources / seconds
     note = (
