@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-import time
 import tomllib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import zstandard
 
+from epicrisis.codec.measure import Row, measure, total
 from epicrisis.simulate.corpus import FAMILIES, family, resources
 from epicrisis.simulate.corpus.elements import skeletons
 
@@ -30,6 +29,8 @@ FOLDER = Path(__file__).with_name("dictionaries")
 VERSION = 1
 SEED = 20260601
 VISITS = 3000
+FREQUENT = 50
+"""So many resources of a type, and a report has a line for it."""
 SAMPLES = 8000  # of a family: more do not help, and cost time
 # Ids outside the ranges that the zstd registry reserves, and short enough for two bytes in a frame.
 FIRST_ID = 41_000
@@ -94,68 +95,22 @@ def index() -> dict[str, Any]:
     return tomllib.loads((FOLDER / "index.toml").read_text("utf-8"))
 
 
-def _bodies(folder: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Group, resource type and compact JSON of every resource of every Bundle below a folder."""
-    import gzip
-
-    for path in sorted(folder.rglob("*.json*")):
-        raw = path.read_bytes()
-        try:
-            document = orjson.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-        except ValueError:
-            continue  # some test folders hold files that are deliberately not JSON
-        group = path.relative_to(folder).parts[0]
-        entries = document.get("entry") if isinstance(document, dict) else None
-        for entry in entries or [{"resource": document}]:
-            if isinstance(entry, dict) and isinstance(body := entry.get("resource"), dict) and "resourceType" in body:
-                yield group, body["resourceType"], orjson.dumps(body)
-
-
 def report(folder: Path, out: Any = sys.stdout) -> None:
-    """Print bytes and microseconds per resource with and without the shipped dictionaries, by folder and type."""
-    parameters = zstandard.ZstdCompressionParameters(
-        **PARAMETERS, write_content_size=True, write_checksum=False, write_dict_id=True
-    )
-    packers: dict[str, zstandard.ZstdCompressor] = {}
-    openers: dict[str, zstandard.ZstdDecompressor] = {}
-    for entry in index()["dictionary"]:
-        shipped = zstandard.ZstdCompressionDict((FOLDER / entry["file"]).read_bytes())
-        shipped.precompute_compress(compression_params=parameters)
-        packers[entry["name"]] = zstandard.ZstdCompressor(dict_data=shipped, compression_params=parameters)
-        openers[entry["name"]] = zstandard.ZstdDecompressor(dict_data=shipped)
-    plain = zstandard.ZstdCompressor(level=3, write_content_size=True)
-    groups: dict[str, Counter[str]] = defaultdict(Counter)
-    spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for group, kind, body in _bodies(folder):
-        name = family(kind)
-        started = time.perf_counter()
-        packed = packers[name].compress(body)
-        middle = time.perf_counter()
-        back = openers[name].decompress(packed)
-        ended = time.perf_counter()
-        if back != body:
-            raise AssertionError("a dictionary does not give back what went in")
-        spent[group][0] += middle - started
-        spent[group][1] += ended - middle
-        for key in ("", "  " + kind):
-            row = group + "/" + key
-            groups[row].update(n=1, raw=len(body), plain=len(plain.compress(body)), packed=len(packed))
-    _table(groups, spent, out)
-
-
-def _table(groups: Mapping[str, Counter[str]], spent: Mapping[str, list[float]], out: Any) -> None:
-    heads = ("resources", "raw B", "zstd B", "+dict B", "gain", "us in", "us out")
+    """Print bytes a resource with and without the shipped dictionaries, by folder and by frequent types."""
+    heads = ("resources", "raw B", "zstd B", "+dict B", "gain")
     out.write(f"{'':44}" + "".join(f"{head:>10}" for head in heads) + "\n")
-    for row, sums in sorted(groups.items(), key=lambda item: (item[0].split("/")[0], -item[1]["n"])):
-        group, kind = row.split("/", 1)
-        n = sums["n"]
-        if kind and n < 50:
-            continue
-        cells = f"{n:>10}" + "".join(f"{sums[key] / n:>10.0f}" for key in ("raw", "plain", "packed"))
-        cells += f"{1 - sums['packed'] / sums['plain']:>10.0%}"
-        if not kind:
-            cells += "".join(f"{seconds / n * 1e6:>10.1f}" for seconds in spent[group])
-        out.write(f"{kind or group:44}{cells}\n")
+    for group in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if rows := measure(sorted(group.rglob("*.json*"))):
+            _line(group.name, rows, out)
+            for row in rows:
+                if row.resources >= FREQUENT:
+                    _line(f"  {row.resource_type}", [row], out)
+
+
+def _line(name: str, rows: Sequence[Row], out: Any) -> None:
+    means = total(rows)
+    sizes = "".join(f"{means[key]:>10.0f}" for key in ("raw", "plain", "packed"))
+    out.write(f"{name:44}{means['resources']:>10}{sizes}{means['gain']:>10.0%}\n")
 
 
 def main() -> int:
