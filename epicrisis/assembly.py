@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -89,12 +89,8 @@ def intakes(
     SettingsError
         The wrapping key is not the one of these databases: patients would not be recognised, and double.
     """
-    keys = Database(settings.dsn_for("keys", "intake"), size=1, name="keys")
-    try:
-        with keys.transaction() as cur:
-            remember(cur, settings.wrapping_key_bytes())
-    finally:
-        keys.close()
+    with closing(Database(settings.dsn_for("keys", "intake"), size=1, name="keys")) as keys, keys.transaction() as cur:
+        remember(cur, settings.wrapping_key_bytes())
     return partial(
         Intake,
         services=takers(),
@@ -129,11 +125,8 @@ def _access(settings: Settings, on_append: Callable[[str, Collection[int]], None
 def unmapped_codes(settings: Settings) -> list[Unmapped]:
     """The local codes that were let in, and that the code maps do not have, by now, most frequent first."""
     terms = terms_of(read_operators(settings.operators_folder))
-    database = Database(settings.dsn_for("intake", "reader"), size=1, name="intake")
-    try:
+    with closing(Database(settings.dsn_for("intake", "reader"), size=1, name="intake")) as database:
         found = PostgresInbox(database).unmapped()
-    finally:
-        database.close()
     nothing = Codes()
     maps = {name: one.codes for name, one in terms.items()}
     return [one for one in found if not maps.get(one.operator, nothing).knows(one.system, one.code)]
@@ -205,14 +198,14 @@ def history_of(
     the resources if it reads them.
     """
     database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    with database.transaction() as cur:
+    with closing(database), database.transaction() as cur:
         entries = history(cur, subject)
         given = delivered(cur, seen_by, subject, when.known_at) if seen_by else {}
-    database.close()
-    known = facts(entries, codec(), key_store(settings, "auditor"), when, of, resources=False)
     if not entries:
         return None
-    return list(replay.seen_by(known, seen_by, given) if seen_by else known)
+    with closing(key_store(settings, "auditor")) as keys:
+        known = facts(entries, codec(), keys, when, of, resources=False)
+        return list(replay.seen_by(known, seen_by, given) if seen_by else known)
 
 
 def seldom_collect() -> None:

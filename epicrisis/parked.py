@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, closing
 from typing import Any
 from uuid import UUID
 
@@ -23,8 +24,7 @@ _SQL = queries("epicrisis.projecting")
 
 def listing(settings: Settings) -> list[dict[str, Any]]:
     """A row per parked subject and consumer, and per record that was set aside."""
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    with database.transaction() as cur:
+    with _cluster(settings, "auditor") as database, database.transaction() as cur:
         cur.execute(_SQL["parked_list"])
         names = [c.name for c in cur.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cur]
@@ -34,15 +34,13 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
                 {"consumer": "(set aside)", "partition": partition, "offset": offset, "events": 1, "reason": reason}
                 | {"since": found_at}
             )
-    database.close()
     return rows
 
 
 def queue(settings: Settings, subject: UUID) -> list[dict[str, Any]]:
     """The waiting events of a subject, per consumer, in order, without their content."""
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
     rows: list[dict[str, Any]] = []
-    with database.transaction() as cur:
+    with _cluster(settings, "auditor") as database, database.transaction() as cur:
         cur.execute(_SQL["parked_list"])
         names = [consumer for consumer, parked, *_ in cur.fetchall() if parked == subject]
         for name in names:
@@ -55,7 +53,6 @@ def queue(settings: Settings, subject: UUID) -> list[dict[str, Any]]:
                 except Poison as poison:
                     row |= {"type": poison.reason}
                 rows.append(row | {"reason": reason})
-    database.close()
     return rows
 
 
@@ -66,28 +63,22 @@ def retry(settings: Settings, subject: UUID | None = None, projection: str | Non
         for row in listing(settings)
         if "subject" in row and (subject is None or row["subject"] == subject)
     ]
-    database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
-    with database.transaction() as cur:
-        by_name = {c.name: c for c in followed(cur, [projection] if projection else [])}
-    store = PostgresStore(database)
-    unseal, fetch = decoder(settings), missing(settings)
     rows: list[dict[str, Any]] = []
-    for name, who, events in wanted:
-        if name in by_name:
-            left = retry_one(store, by_name[name], who, unseal, fetch)
-            rows.append({"consumer": name, "subject": who, "applied": events - left, "waiting": left})
-    database.close()
+    with _cluster(settings, "worker") as database:
+        with database.transaction() as cur:
+            by_name = {c.name: c for c in followed(cur, [projection] if projection else [])}
+        store, unseal, fetch = PostgresStore(database), decoder(settings), missing(settings)
+        for name, who, events in wanted:
+            if name in by_name:
+                left = retry_one(store, by_name[name], who, unseal, fetch)
+                rows.append({"consumer": name, "subject": who, "applied": events - left, "waiting": left})
     return rows
 
 
 def record(settings: Settings, partition: int, offset: int) -> dict[str, Any]:
     """What is known of a record that was set aside, and whether this release can read it; nothing of its content."""
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    try:
-        with database.transaction() as cur:
-            key, value, reason, found_at = _set_aside(cur, settings, partition, offset)
-    finally:
-        database.close()
+    with _cluster(settings, "auditor") as database, database.transaction() as cur:
+        key, value, reason, found_at = _set_aside(cur, settings, partition, offset)
     try:
         now = f"readable: {codec().open(value or b'').meta.type}"
     except Poison as poison:
@@ -113,38 +104,38 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
     EpicrisisError
         It still cannot be read: it stays where it is.
     """
-    database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
-    try:
-        with database.transaction() as cur:
-            if any(g.state == BUILDING for g in generations(cur)):
-                raise Refused("a read model is being rebuilt, and would miss this record: retry when that has ended")
-            some = followed(cur)
-            names, at = [c.name for c in some], PostgresTransaction(cur)
-            at.hold(names, [partition])
-            cur.execute(_SQL["lag"])  # who has not come so far yet will read it off the log
-            held = {(name, p): (offset, epoch) for name, p, to, epoch in cur if p == partition and to > offset}
-            key, value, *_ = _set_aside(cur, settings, partition, offset)
-            unseal = decoder(settings)
-            try:
-                item = unseal.envelope(partition, offset, key or b"", value or b"")
-                unseal.bodies([item])
-            except Poison as poison:
-                raise EpicrisisError(
-                    f"the record at partition {partition}, offset {offset} still cannot be read ({poison.reason}): "
-                    "it stays set aside; upgrade, or find out who wrote it"
-                ) from None
-            meta, following = item.meta, [c for c in some if (c.name, partition) in held]
-            before = Positions.load(at, names, [meta.subject])
-            parked = run_batch(at, following, [item], Held(held), {partition: offset})  # the offsets stay
-            cur.execute(_SQL["poison_read"], _place(settings, partition, offset))
-    finally:
-        database.close()
+    with _cluster(settings, "worker") as database, database.transaction() as cur:
+        if any(g.state == BUILDING for g in generations(cur)):
+            raise Refused("a read model is being rebuilt, and would miss this record: retry when that has ended")
+        some = followed(cur)
+        names, at = [c.name for c in some], PostgresTransaction(cur)
+        at.hold(names, [partition])
+        cur.execute(_SQL["lag"])  # who has not come so far yet will read it off the log
+        held = {(name, p): (offset, epoch) for name, p, to, epoch in cur if p == partition and to > offset}
+        key, value, *_ = _set_aside(cur, settings, partition, offset)
+        unseal = decoder(settings)
+        try:
+            item = unseal.envelope(partition, offset, key or b"", value or b"")
+            unseal.bodies([item])
+        except Poison as poison:
+            raise EpicrisisError(
+                f"the record at partition {partition}, offset {offset} still cannot be read ({poison.reason}): "
+                "it stays set aside; upgrade, or find out who wrote it"
+            ) from None
+        meta, following = item.meta, [c for c in some if (c.name, partition) in held]
+        before = Positions.load(at, names, [meta.subject])
+        parked = run_batch(at, following, [item], Held(held), {partition: offset})  # the offsets stay
+        cur.execute(_SQL["poison_read"], _place(settings, partition, offset))
     rows: list[dict[str, Any]] = []
     for name in (c.name for c in following):
         known = before.last(name, meta.subject, meta.source) >= meta.seq
         outcome = "known already" if known else "parked" if parked[name] else "applied"
         rows.append({"consumer": name, "subject": meta.subject, "outcome": outcome})
     return rows
+
+
+def _cluster(settings: Settings, role: str) -> AbstractContextManager[Database]:
+    return closing(Database(settings.dsn_for("cluster", role), size=1, name="cluster"))
 
 
 def _set_aside(cur: psycopg.Cursor[Any], settings: Settings, partition: int, offset: int) -> tuple[Any, ...]:

@@ -1,1 +1,1 @@
-"""What lets anybody check us: the chain of each subject's history."""
+"""What lets anybody check us: each subject's chain, Merkle trees over all of them, signed and witnessed checkpoints."""

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from epicrisis.audit.verifier.merkle import EMPTY, node_hash, root_of
+from epicrisis.audit.verifier.merkle import EMPTY, node_hash
 
 Node = Callable[[int, int], bytes]
 """``(height, index) -> hash`` of the full subtree over leaves ``index << height`` up to the next one."""
-
-
-def node_of(hashes: Sequence[bytes]) -> Node:
-    """The full subtrees of a tree that is in memory, by its leaf hashes."""
-
-    def node(height: int, index: int) -> bytes:
-        return root_of(hashes[index << height : (index + 1) << height])
-
-    return node
 
 
 def root(node: Node, size: int) -> bytes:

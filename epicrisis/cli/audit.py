@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 from epicrisis.cli.accesses import As, Reason, record
 from epicrisis.cli.app import app
 from epicrisis.cli.output import counted
-from epicrisis.cli.roles import MetricsHost, MetricsPort, listen
+from epicrisis.cli.roles import MetricsHost, MetricsPort, listen, when_stopped
 
 audit = typer.Typer(help="Histories that are proved offline, and what proves them.")
 app.add_typer(audit, name="audit")
@@ -39,8 +38,7 @@ def checkpoint(
         return
     listen(metrics_host, metrics_port)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    when_stopped(stop.set)
     role.run(made, stop, every=every)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -75,8 +75,10 @@ def relay(
     listen(metrics_host, metrics_port)
     seldom_collect()
     pumps = Relay(Settings.read(), services_named(service or ()))
+    stopped = threading.Event()
+    when_stopped(stopped.set)
     pumps.start()
-    _until_stopped()
+    stopped.wait()
     pumps.stop()
 
 
@@ -97,8 +99,7 @@ def work(
     listen(metrics_host, metrics_port)
     seldom_collect()
     made = worker(Settings.read(), projection or ())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: made.stop())
+    when_stopped(made.stop)
     made.run()
 
 
@@ -116,8 +117,7 @@ def inbox(
     logging.configure("inbox")
     listen(metrics_host, metrics_port)
     made = inboxes(Settings.read(), threads)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: made.stop())
+    when_stopped(made.stop)
     made.run()
 
 
@@ -146,8 +146,7 @@ def listen(host: str, port: int | None) -> None:
         metrics.listen(host, port)
 
 
-def _until_stopped() -> None:
-    stopped = threading.Event()
+def when_stopped(stop: Callable[[], object]) -> None:
+    """Call this at SIGTERM, and at Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
+        signal.signal(number, lambda *_: stop())

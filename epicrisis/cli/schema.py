@@ -11,12 +11,9 @@ schema = typer.Typer(help="The released Avro schemas: list, check, release.", no
 app.add_typer(schema, name="schema")
 
 
-@schema.command("list")
+@schema.command("list", epilog="Example: epicrisis schema list --format json")
 def list_schemas(format: FormatOption = Format.TABLE) -> None:
-    """List every released schema with its id.
-
-    Example: epicrisis schema list --format json
-    """
+    """List every released schema with its id."""
     from epicrisis.codec.catalogue import Catalogue
 
     catalogue = Catalogue.read()
@@ -27,12 +24,9 @@ def list_schemas(format: FormatOption = Format.TABLE) -> None:
     emit(rows, ("type", "version", "id"), format)
 
 
-@schema.command()
+@schema.command(epilog="Example: epicrisis schema check")
 def check() -> None:
-    """Check classes, releases, upcasts and ids against one another. Exit code 1 where they do not agree.
-
-    Example: epicrisis schema check
-    """
+    """Check classes, releases, upcasts and ids against one another. Exit code 1 where they do not agree."""
     from epicrisis.codec.catalogue import Catalogue
 
     catalogue = Catalogue.read()
@@ -41,12 +35,9 @@ def check() -> None:
     typer.echo(f"{sum(1 for _ in catalogue.releases())} released schemas of {len(catalogue.kinds)} event types agree")
 
 
-@schema.command()
+@schema.command(epilog="Example: epicrisis schema release")
 def release() -> None:
-    """Write an .avsc file for every event class whose version is not released yet. Never changes a file.
-
-    Example: epicrisis schema release
-    """
+    """Write an .avsc file for every event class whose version is not released yet. Never changes a file."""
     from epicrisis.codec.catalogue import Catalogue
     from epicrisis.codec.release import release_all
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymerkle import InmemoryTree, verify_consistency, verify_inclusion
 
-from epicrisis.audit.merkle import consistency, inclusion, node_of, root
+from epicrisis.audit.merkle import consistency, inclusion, root
 from epicrisis.audit.verifier.merkle import (
     EMPTY,
     Wrong,
@@ -18,6 +18,7 @@ from epicrisis.audit.verifier.merkle import (
     root_from_inclusion,
     root_of,
 )
+from tests.unit.audit.trees import node_of
 
 SIZE = 70
 ENTRIES = [b"entry %d" % n for n in range(SIZE)]

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epicrisis.audit import published, subjects
-from epicrisis.audit.merkle import consistency, inclusion, node_of, root
+from epicrisis.audit.merkle import consistency, inclusion, root
 from epicrisis.audit.tiles import Tree, grown, path
 from epicrisis.audit.verifier.history import BUCKETS, key_of, value_in, value_of
 from epicrisis.audit.verifier.merkle import Wrong, leaf_hash, root_of
 from epicrisis.audit.verifier.note import Note
 from epicrisis.errors import Refused
 from tests.unit.audit.ledger import ORIGIN, Ledger
+from tests.unit.audit.trees import node_of
 
 LEAVES = [leaf_hash(b"%d" % n) for n in range(70_000)]
 Tiles = dict[tuple[int, int], bytes]
