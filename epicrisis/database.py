@@ -18,6 +18,10 @@ set_json_dumps(msgspec.json.encode)
 UNLESS_SAID = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 UNLESS_SAID["tcp_user_timeout"] = 30_000
 """A server that is gone without a word is missed after half a minute: the system's own answer is two hours."""
+PATIENCE = 10.0
+"""Seconds that one who asks waits for a connection. So long, and not five minutes, the pool takes ever longer pauses:
+then it begins anew with short ones, so that a server which was away for long is found again within seconds.
+"""
 
 
 class Database:
@@ -36,7 +40,8 @@ class Database:
             min_size=0,
             max_size=size,
             open=False,
-            timeout=10,
+            timeout=PATIENCE,
+            reconnect_timeout=PATIENCE,
             max_idle=60,
             kwargs={**limits, "application_name": f"epicrisis {self.name}", "autocommit": True},
         )

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from epicrisis.errors import SettingsError
+from epicrisis.errors import Unreachable
 from epicrisis.local import kafka, postgres
 from epicrisis.local.process import LOOPBACK, running
 from epicrisis.local.state import State
 
 if TYPE_CHECKING:
     from epicrisis.settings import Settings
-
-NOT_UP = "is not running: start it with `epicrisis up`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +71,34 @@ def status(settings: Settings) -> list[Part]:
 
 
 def endpoints(settings: Settings) -> Endpoints:
-    """Where the local servers listen; an error that says what to do where they do not."""
+    """Where the local servers listen.
+
+    Raises
+    ------
+    Unreachable
+        One does not: it may be started later.
+    """
     return Endpoints(
         kafka_bootstrap=f"{LOOPBACK}:{kafka_port(settings)}", pg_host=LOOPBACK, pg_port=postgres_port(settings)
     )
 
 
 def kafka_port(settings: Settings) -> int:
-    record = running(State(settings.state), kafka.NAME)
-    if record is None:
-        raise SettingsError(f"the local Kafka {NOT_UP}, or name a broker in EPICRISIS_KAFKA_BOOTSTRAP")
-    return record.port
+    return _port(settings, kafka.NAME, "Kafka", "a broker in EPICRISIS_KAFKA_BOOTSTRAP")
 
 
 def postgres_port(settings: Settings) -> int:
-    record = running(State(settings.state), postgres.NAME)
+    return _port(settings, postgres.NAME, "PostgreSQL", "a server in EPICRISIS_DSN")
+
+
+def _port(settings: Settings, name: str, title: str, instead: str) -> int:
+    state = State(settings.state)
+    record = running(state, name)
     if record is None:
-        raise SettingsError(f"the local PostgreSQL {NOT_UP}, or name a server in EPICRISIS_DSN")
+        raise Unreachable(
+            f"the local {title} is not running, of the state folder {state.folder} (EPICRISIS_STATE names another): "
+            f"start it with `epicrisis up`, or name {instead}"
+        )
     return record.port
 
 

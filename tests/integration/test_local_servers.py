@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from epicrisis import local
-from epicrisis.errors import SettingsError
+from epicrisis.errors import SettingsError, Unreachable
 from epicrisis.local import jars, kafka, postgres
 from epicrisis.local.launch import start_time
 from epicrisis.local.process import LOOPBACK, running
@@ -100,7 +100,7 @@ def test_down_stops_both_and_may_be_repeated(up: Settings) -> None:
     local.down(up)
     local.down(up)
     assert {part.state for part in local.status(up)} == {"stopped"}
-    with pytest.raises(SettingsError, match="epicrisis up"):
+    with pytest.raises(Unreachable, match="epicrisis up"):
         local.endpoints(up)
 
 
