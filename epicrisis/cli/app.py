@@ -5,8 +5,13 @@ Exit codes: 0 done, 1 an error (one line on stderr says what to do), 2 wrong usa
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import os
+import select
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -38,6 +43,8 @@ COMMAND_MODULES: tuple[str, ...] = (
 SILENT = frozenset(("psycopg.OperationalError", "kafka.errors.RetriableError"))
 """What foreign errors are called that come of a server which does not answer, or not yet."""
 
+STDOUT = 1
+
 app = typer.Typer(
     name="epicrisis",
     help="The medical records backbone of a cluster of clinics.",
@@ -67,19 +74,48 @@ def main() -> None:
     logging.quiet()
     for module in COMMAND_MODULES:
         importlib.import_module(module)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  (it was closed: `>&-`)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that a terminal cannot show ends nothing
     try:
         status = app(standalone_mode=False)
-    except EpicrisisError as error:
-        fail(str(error))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # which typer ends with 1, without a word
+            raise
+        end_of(end.__context__)
     except Exception as error:
-        end_of_usage_error(error)
-        unexpected(error)
+        end_of(error)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def end_of(error: Exception) -> NoReturn:
+    """End as this error wants it."""
+    if of_an_interrupt(error):
+        sys.exit(130)
+    if isinstance(error, EpicrisisError):
+        fail(str(error))
+    if isinstance(error, BrokenPipeError) and nobody_reads():  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # or Python tries again at its end
+        sys.exit(0)
+    end_of_usage_error(error)
+    unexpected(error)
+
+
+def of_an_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind it: what is left behind in haste may fail, too."""
+    return isinstance(error, KeyboardInterrupt) or (
+        error.__context__ is not None and of_an_interrupt(error.__context__)
+    )
+
+
+def nobody_reads() -> bool:
+    """Whether whoever has read our output is gone: another connection may break, too."""
+    output = select.poll()
+    output.register(STDOUT, 0)  # that nobody reads is reported all the same
+    return bool(output.poll(0))
 
 
 def end_of_usage_error(error: Exception) -> None:
@@ -99,6 +135,8 @@ def unexpected(error: Exception) -> NoReturn:
     kind, *bases = (f"{one.__module__}.{one.__name__}" for one in type(error).__mro__)
     if kind == "psycopg.errors.DiskFull":
         fail("PostgreSQL has no space left: make some, then do the same again (what is done stays done)")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        fail(f"cannot write {error.filename or 'any more'}: {os.strerror(error.errno)}")
     if SILENT.intersection((kind, *bases)) or isinstance(error, ConnectionError):
         fail(f"a server does not answer ({kind}): `epicrisis doctor` says which, and what to do")
     print(*traceback.format_tb(error.__traceback__), sep="", end="", file=sys.stderr)  # noqa: T201

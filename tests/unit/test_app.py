@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging as stdlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -35,6 +38,53 @@ def test_a_role_for_a_service_that_does_not_exist_does_not_wait_for_it(words: tu
 
     result = CliRunner().invoke(app, words)
     assert str(result.exception).startswith("no service nope; there are: access_audit, chart")
+
+
+@pytest.mark.usefixtures("heard")
+def test_what_fails_because_of_ctrl_c_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(**_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise psycopg.OperationalError("the session is lost")
+
+    module = sys.modules[main.__module__]
+    monkeypatch.setattr(module, "COMMAND_MODULES", ())
+    monkeypatch.setattr(module, "app", command)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+
+
+def epicrisis(*words: str, **more: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "epicrisis", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **more)  # type: ignore[call-overload, no-any-return]
+
+
+def test_who_has_seen_enough_makes_no_error() -> None:
+    looks = epicrisis("schema", "list", stdout=subprocess.PIPE)
+    assert looks.stdout is not None
+    looks.stdout.close()
+    assert (looks.communicate()[1], looks.returncode) == (b"", 0)
+
+
+def test_a_disk_that_is_full_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        writes = epicrisis("schema", "list", stdout=full)
+        said = writes.communicate()[1].splitlines()
+    assert said[0] == b"epicrisis: cannot write any more: No space left on device"
+    assert writes.returncode not in (0, None)
+
+
+def test_what_a_terminal_cannot_show_is_shown_by_its_number(tmp_path: Path) -> None:
+    message = tmp_path / "a28.hl7"
+    message.write_text(
+        "MSH|^~\\&|HIS|A|||20260301083000||ADT^A28|1|P|2.5\rPID|1||4^^^A^MR||Περσεύς^A\r", encoding="utf-8"
+    )
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    looks = epicrisis("hl7v2", "map", str(message), stdout=subprocess.PIPE, env=latin)
+    shown, said = looks.communicate()
+    assert (json.loads(shown)["entry"][0]["resource"]["name"][0]["family"], said) == ("Περσεύς", b"")
 
 
 @pytest.mark.usefixtures("heard")
