@@ -157,6 +157,7 @@ def test_a_state_folder_left_half_made_is_made_again(tmp_path: Path) -> None:
     try:
         local.up(settings)
         select_one(settings)
+        assert kafka.answers(settings.kafka("admin"))
     finally:
         local.down(settings)
 
