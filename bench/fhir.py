@@ -27,8 +27,8 @@ from bench.events import other_ids
 from bench.row import Row, versus
 from bench.stage import roles, stage
 from bench.writing import send
-from epicrisis.assembly import LEDGER
 from epicrisis.lag import Lag
+from epicrisis.ledger import LEDGER
 
 RESOURCES, WARM_UP, READS, WORKERS = 10_000, 4, 30, 2
 """How many are sent each time; how many times to warm up."""

@@ -14,11 +14,12 @@ from uuid import UUID
 
 from bench.row import Row
 from bench.stage import roles, stage
-from epicrisis.assembly import LEDGER, intake
+from epicrisis.assembly import intake
 from epicrisis.database import Database
 from epicrisis.intake import Intake
 from epicrisis.journal import Append, Appended
 from epicrisis.lag import Lag
+from epicrisis.ledger import LEDGER
 from epicrisis.projecting.postgres import PostgresStore
 from epicrisis.settings import Settings
 from epicrisis.simulate.directory import directory

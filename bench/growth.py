@@ -22,6 +22,7 @@ from epicrisis.codec import KeyStore
 from epicrisis.found import projection, services
 from epicrisis.journal import PostgresJournal
 from epicrisis.lag import Lag
+from epicrisis.ledger import LEDGER
 from epicrisis.readmodel import read
 from epicrisis.relay import Relay
 from epicrisis.settings import Settings
@@ -46,7 +47,7 @@ def run(short: bool = False) -> Iterator[Row]:
                     some = list(islice(source, min(CHUNK, size - there)))
                     _append(books, some, _values(some, keys))
                     there += len(some)
-                lag.wait(AT_MOST, ["ledger"])
+                lag.wait(AT_MOST, [LEDGER])
             some = list(islice(source, probe))
             values = _values(some, keys)
             steps: dict[str, Callable[[], Any]] = {

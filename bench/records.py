@@ -10,9 +10,10 @@ import orjson
 
 from bench.bundles import bundles
 from bench.door import OPERATOR, SITE
-from epicrisis.assembly import LEDGER, intake
+from epicrisis.assembly import intake
 from epicrisis.errors import Refused
 from epicrisis.lag import Lag
+from epicrisis.ledger import LEDGER
 from epicrisis.settings import Settings
 
 

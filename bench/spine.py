@@ -19,6 +19,7 @@ from epicrisis.assembly import intake
 from epicrisis.found import services
 from epicrisis.importing import files, import_files
 from epicrisis.lag import Lag
+from epicrisis.ledger import LEDGER
 from epicrisis.settings import Settings
 
 RESOURCES = 34_000
@@ -40,7 +41,7 @@ def throughput(number: int) -> Iterator[Row]:
         lag = Lag(settings)
         empty = sum(sizes(settings).values())
         take_in(settings, number, FOLDERS[0])
-        lag.wait(60, ["ledger"])
+        lag.wait(60, [LEDGER])
         started, watch = [role.cpu_seconds() for role in (relay, worker)], Watch()
         resources = take_in(settings, number, *FOLDERS[1:])
         imported, _ = watch()

@@ -20,7 +20,7 @@ from epicrisis.access.recorder import Recorder
 from epicrisis.access.seen import delivered
 from epicrisis.codec import Catalogue, Codec, Dictionaries, LocalWrapping, MemoryKeyStore, PostgresKeyStore
 from epicrisis.codec.fingerprint import remember
-from epicrisis.database import Database
+from epicrisis.database import Database, briefly
 from epicrisis.errors import EpicrisisError
 from epicrisis.fhir.codes import Codes
 from epicrisis.found import projection, projections, services, takers
@@ -29,7 +29,7 @@ from epicrisis.intake.identity import Digests
 from epicrisis.intake.inbox import PostgresInbox, Unmapped
 from epicrisis.intake.terms import terms_of
 from epicrisis.journal import PostgresJournal
-from epicrisis.ledger import LedgerFollower, history
+from epicrisis.ledger import LEDGER, LedgerFollower, history
 from epicrisis.operators import read_operators
 from epicrisis.projecting import generations
 from epicrisis.projecting.decoding import Decoder
@@ -46,8 +46,6 @@ from epicrisis.settings import Settings
 
 if TYPE_CHECKING:  # it needs kafka-python, which takes an eighth of a second to import
     from epicrisis.worker import Worker
-
-LEDGER = "ledger"
 
 
 @cache
@@ -89,7 +87,7 @@ def intakes(
     SettingsError
         The wrapping key is not the one of these databases: patients would not be recognised, and double.
     """
-    with closing(Database(settings.dsn_for("keys", "intake"), size=1, name="keys")) as keys, keys.transaction() as cur:
+    with briefly(settings.dsn_for("keys", "intake"), name="keys") as keys, keys.transaction() as cur:
         remember(cur, settings.wrapping_key_bytes())
     return partial(
         Intake,
@@ -125,7 +123,7 @@ def _access(settings: Settings, on_append: Callable[[str, Collection[int]], None
 def unmapped_codes(settings: Settings) -> list[Unmapped]:
     """The local codes that were let in, and that the code maps do not have, by now, most frequent first."""
     terms = terms_of(read_operators(settings.operators_folder))
-    with closing(Database(settings.dsn_for("intake", "reader"), size=1, name="intake")) as database:
+    with briefly(settings.dsn_for("intake", "reader"), name="intake") as database:
         found = PostgresInbox(database).unmapped()
     nothing = Codes()
     maps = {name: one.codes for name, one in terms.items()}
@@ -197,8 +195,7 @@ def history_of(
     ``seen_by``: only what this operator had seen, by ``when.known_at``; ``of``: only what this projection hears, with
     the resources if it reads them.
     """
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    with closing(database), database.transaction() as cur:
+    with briefly(settings.dsn_for("cluster", "auditor"), name="cluster") as database, database.transaction() as cur:
         entries = history(cur, subject)
         given = delivered(cur, seen_by, subject, when.known_at) if seen_by else {}
     if not entries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -120,3 +120,8 @@ class Database:
         if self._open:
             self._pool.close()
             self._open = False
+
+
+def briefly(dsn: str, *, name: str) -> AbstractContextManager[Database]:
+    """A database for as long as a command takes: one connection, given back whatever happens."""
+    return closing(Database(dsn, size=1, name=name))

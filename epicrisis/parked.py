@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, closing
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from epicrisis.assembly import codec, decoder, followed, missing
-from epicrisis.database import Database
+from epicrisis.database import briefly
 from epicrisis.errors import EpicrisisError, Poison, Refused
 from epicrisis.projecting.batch import Held, run_batch
 from epicrisis.projecting.generations import BUILDING, generations
@@ -24,7 +23,7 @@ _SQL = queries("epicrisis.projecting")
 
 def listing(settings: Settings) -> list[dict[str, Any]]:
     """A row per parked subject and consumer, and per record that was set aside."""
-    with _cluster(settings, "auditor") as database, database.transaction() as cur:
+    with briefly(settings.dsn_for("cluster", "auditor"), name="cluster") as database, database.transaction() as cur:
         cur.execute(_SQL["parked_list"])
         names = [c.name for c in cur.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cur]
@@ -40,7 +39,7 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
 def queue(settings: Settings, subject: UUID) -> list[dict[str, Any]]:
     """The waiting events of a subject, per consumer, in order, without their content."""
     rows: list[dict[str, Any]] = []
-    with _cluster(settings, "auditor") as database, database.transaction() as cur:
+    with briefly(settings.dsn_for("cluster", "auditor"), name="cluster") as database, database.transaction() as cur:
         cur.execute(_SQL["parked_list"])
         names = [consumer for consumer, parked, *_ in cur.fetchall() if parked == subject]
         for name in names:
@@ -64,7 +63,7 @@ def retry(settings: Settings, subject: UUID | None = None, projection: str | Non
         if "subject" in row and (subject is None or row["subject"] == subject)
     ]
     rows: list[dict[str, Any]] = []
-    with _cluster(settings, "worker") as database:
+    with briefly(settings.dsn_for("cluster", "worker"), name="cluster") as database:
         with database.transaction() as cur:
             by_name = {c.name: c for c in followed(cur, [projection] if projection else [])}
         store, unseal, fetch = PostgresStore(database), decoder(settings), missing(settings)
@@ -77,7 +76,7 @@ def retry(settings: Settings, subject: UUID | None = None, projection: str | Non
 
 def record(settings: Settings, partition: int, offset: int) -> dict[str, Any]:
     """What is known of a record that was set aside, and whether this release can read it; nothing of its content."""
-    with _cluster(settings, "auditor") as database, database.transaction() as cur:
+    with briefly(settings.dsn_for("cluster", "auditor"), name="cluster") as database, database.transaction() as cur:
         key, value, reason, found_at = _set_aside(cur, settings, partition, offset)
     try:
         now = f"readable: {codec().open(value or b'').meta.type}"
@@ -104,7 +103,7 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
     EpicrisisError
         It still cannot be read: it stays where it is.
     """
-    with _cluster(settings, "worker") as database, database.transaction() as cur:
+    with briefly(settings.dsn_for("cluster", "worker"), name="cluster") as database, database.transaction() as cur:
         if any(g.state == BUILDING for g in generations(cur)):
             raise Refused("a read model is being rebuilt, and would miss this record: retry when that has ended")
         some = followed(cur)
@@ -132,10 +131,6 @@ def retry_record(settings: Settings, partition: int, offset: int) -> list[dict[s
         outcome = "known already" if known else "parked" if parked[name] else "applied"
         rows.append({"consumer": name, "subject": meta.subject, "outcome": outcome})
     return rows
-
-
-def _cluster(settings: Settings, role: str) -> AbstractContextManager[Database]:
-    return closing(Database(settings.dsn_for("cluster", role), size=1, name="cluster"))
 
 
 def _set_aside(cur: psycopg.Cursor[Any], settings: Settings, partition: int, offset: int) -> tuple[Any, ...]:

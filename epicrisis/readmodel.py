@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import DataError, adapters, sql
 
-from epicrisis.database import Database
+from epicrisis.database import briefly
 from epicrisis.errors import Refused, SettingsError
 from epicrisis.found import projection, projections
 from epicrisis.projecting.generations import LIVE, generations
@@ -39,43 +39,39 @@ def read(
         A column does not exist, a value does not fit its column, or the rows are not kept per clinic.
     """
     table = table or next(iter(projection.tables.values()))
-    by_clinic = clinic is not None and projection.scope is not Scope.CLINIC
-    if clinic is not None and projection.scope is not Scope.CLINIC:
-        where = {**(where or {}), "clinic": clinic}
-        clinic = None
+    by_column = clinic is not None and projection.scope is not Scope.CLINIC
+    if clinic is not None and by_column:
+        where, clinic = {**(where or {}), "clinic": clinic}, None
     role = "reader" if clinic is not None else "auditor"
-    database = Database(settings.dsn_for("cluster", role), size=1, name="cluster")
     view = sql.Identifier("read", projection.view(table))
-    try:
-        with database.transaction(clinic=clinic) as cur:
-            cur.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(view))
-            lists = {c.name: _is_array(c.type_code) for c in cur.description or ()}
-            known = list(lists)
-            if by_clinic and "clinic" not in known:
-                raise SettingsError(f"{projection.view(table)} is not kept per clinic: leave --clinic out")
-            if unknown := [name for name in (*columns, *(where or {})) if name not in known]:
-                raise SettingsError(
-                    f"{projection.view(table)} has no column {', '.join(unknown)}; there are: {', '.join(known)}"
-                )
-            chosen = list(columns) or known
-            conditions = [_condition(name, value, lists[name]) for name, value in (where or {}).items()]
-            order = [c for c in table.key if c in known]
-            query = sql.SQL("SELECT {} FROM {}{}{}{}").format(
-                sql.SQL(", ").join(map(sql.Identifier, chosen)),
-                view,
-                sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL(""),
-                sql.SQL(" ORDER BY ") + sql.SQL(", ").join(map(sql.Identifier, order)) if order else sql.SQL(""),
-                sql.SQL(" LIMIT {}").format(sql.Literal(limit)) if limit is not None else sql.SQL(""),
+    cluster = briefly(settings.dsn_for("cluster", role), name="cluster")
+    with cluster as database, database.transaction(clinic=clinic) as cur:
+        cur.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(view))
+        lists = {c.name: _is_array(c.type_code) for c in cur.description or ()}
+        known = list(lists)
+        if by_column and "clinic" not in known:
+            raise SettingsError(f"{projection.view(table)} is not kept per clinic: leave --clinic out")
+        if unknown := [name for name in (*columns, *(where or {})) if name not in known]:
+            raise SettingsError(
+                f"{projection.view(table)} has no column {', '.join(unknown)}; there are: {', '.join(known)}"
             )
-            try:
-                cur.execute(query, [value for value in (where or {}).values() if value])
-            except DataError:
-                raise SettingsError(
-                    f"a value does not fit its column ({', '.join(where or {})}): write it as the table shows it"
-                ) from None
-            return chosen, [dict(zip(chosen, row, strict=True)) for row in cur]
-    finally:
-        database.close()
+        chosen = list(columns) or known
+        conditions = [_condition(name, value, lists[name]) for name, value in (where or {}).items()]
+        order = [c for c in table.key if c in known]
+        query = sql.SQL("SELECT {} FROM {}{}{}{}").format(
+            sql.SQL(", ").join(map(sql.Identifier, chosen)),
+            view,
+            sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL(""),
+            sql.SQL(" ORDER BY ") + sql.SQL(", ").join(map(sql.Identifier, order)) if order else sql.SQL(""),
+            sql.SQL(" LIMIT {}").format(sql.Literal(limit)) if limit is not None else sql.SQL(""),
+        )
+        try:
+            cur.execute(query, [value for value in (where or {}).values() if value])
+        except DataError:
+            raise SettingsError(
+                f"a value does not fit its column ({', '.join(where or {})}): write it as the table shows it"
+            ) from None
+        return chosen, [dict(zip(chosen, row, strict=True)) for row in cur]
 
 
 def _is_array(oid: int) -> bool:
@@ -91,22 +87,18 @@ def _condition(name: str, value: str, is_array: bool) -> sql.Composed:
 
 def shaped(settings: Settings, projection: Projection, subject: UUID) -> dict[Place, int]:
     """What a subject's rows say that shaped them last, in the generation that is read: numbers in its history."""
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
     found: dict[Place, int] = {}
-    try:
-        with database.transaction() as cur:
-            live = [g for g in generations(cur, projection.name) if g.state == LIVE and g.version == projection.version]
-            keyed = [table for table in projection.tables.values() if live and not table.sums]
-            for table in keyed:
-                query = sql.SQL("SELECT {}, {} FROM {} WHERE subject = %s").format(
-                    sql.SQL(", ").join(map(sql.Identifier, table.key)),
-                    sql.Identifier(SHAPED_BY),
-                    sql.Identifier(live[0].schema, table.name),
-                )
-                for *key, n in cur.execute(query, (subject,)):
-                    found[table.name, tuple(key)] = n
-    finally:
-        database.close()
+    with briefly(settings.dsn_for("cluster", "auditor"), name="cluster") as database, database.transaction() as cur:
+        live = [g for g in generations(cur, projection.name) if g.state == LIVE and g.version == projection.version]
+        keyed = [table for table in projection.tables.values() if live and not table.sums]
+        for table in keyed:
+            query = sql.SQL("SELECT {}, {} FROM {} WHERE subject = %s").format(
+                sql.SQL(", ").join(map(sql.Identifier, table.key)),
+                sql.Identifier(SHAPED_BY),
+                sql.Identifier(live[0].schema, table.name),
+            )
+            for *key, n in cur.execute(query, (subject,)):
+                found[table.name, tuple(key)] = n
     return found
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 
 from epicrisis.access.api import numbers
-from epicrisis.database import Database
+from epicrisis.database import briefly
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
 
@@ -55,11 +55,7 @@ def glasses(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _rows(settings: Settings, name: str, **parameters: Any) -> list[dict[str, Any]]:
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    try:
-        with database.session() as cur:
-            cur.execute(_SQL[name], parameters)
-            columns = [column.name for column in cur.description or ()]
-            return [dict(zip(columns, row, strict=True)) for row in cur]
-    finally:
-        database.close()
+    with briefly(settings.dsn_for("cluster", "auditor"), name="cluster") as database, database.session() as cur:
+        cur.execute(_SQL[name], parameters)
+        columns = [column.name for column in cur.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in cur]

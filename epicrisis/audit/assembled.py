@@ -21,7 +21,7 @@ from epicrisis.audit.verifier.bundle import dumped
 from epicrisis.audit.verifier.check import Verdict
 from epicrisis.audit.verifier.history import Head
 from epicrisis.audit.verifier.merkle import Wrong
-from epicrisis.database import Database
+from epicrisis.database import Database, briefly
 from epicrisis.errors import Refused, SettingsError
 from epicrisis.ledger import history
 from epicrisis.settings import Settings
@@ -108,10 +108,6 @@ def publish_tiles(settings: Settings, folder: Path) -> int:
 @contextmanager
 def _snapshot(settings: Settings) -> Iterator[psycopg.Cursor[Any]]:
     """The cluster database as the auditor sees it at one moment."""
-    database = Database(settings.dsn_for("cluster", "auditor"), size=1, name="cluster")
-    try:
-        with database.transaction() as cur:
-            cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield cur
-    finally:
-        database.close()
+    with briefly(settings.dsn_for("cluster", "auditor"), name="cluster") as database, database.transaction() as cur:
+        cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield cur

@@ -50,6 +50,7 @@ def demo(
     """Servers, services, relay and workers; a simulated cluster; then its read models and one patient's history."""
     from epicrisis import local, logging
     from epicrisis.lag import Lag
+    from epicrisis.ledger import LEDGER
     from epicrisis.local import operators, roles
     from epicrisis.provision import provision
     from epicrisis.settings import Settings
@@ -74,7 +75,7 @@ def demo(
             shutil.rmtree(folder)
         with _step("waiting until every event is readable"):
             lag = Lag(settings)
-            lag.wait(120, ["ledger"])
+            lag.wait(120, [LEDGER])
             lag.close()
         _show(settings)
         typer.echo(f"\nFrom the start to here: {time.monotonic() - began:.0f} s.")

@@ -1,6 +1,6 @@
 """The ledger: the archive of every event, in log order, chained per subject."""
 
-from epicrisis.ledger.follower import LedgerFollower
+from epicrisis.ledger.follower import LEDGER, LedgerFollower
 from epicrisis.ledger.history import Entry, history
 
-__all__ = ["Entry", "LedgerFollower", "history"]
+__all__ = ["LEDGER", "Entry", "LedgerFollower", "history"]

@@ -11,11 +11,14 @@ from epicrisis.projecting.delivery import Delivered, Failure
 from epicrisis.projecting.store import Archived, Transaction
 from epicrisis.slices import slice_of
 
+LEDGER = "ledger"
+"""Its name among the consumers."""
+
 
 class LedgerFollower:
     """See `Consumer`. Bodies stay sealed: an event whose key is lost is archived like any other."""
 
-    name = "ledger"
+    name = LEDGER
 
     def needs_body(self, event_type: str) -> bool:
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -17,10 +18,10 @@ from psycopg import sql
 
 from epicrisis.assembly import codec, key_store
 from epicrisis.codec import Codec, KeyStore
-from epicrisis.database import Database
+from epicrisis.database import Database, briefly
 from epicrisis.errors import EpicrisisError, Refused
 from epicrisis.found import projection, projections
-from epicrisis.ledger import history
+from epicrisis.ledger import LEDGER, history
 from epicrisis.projecting.batch import UNWRITABLE, park
 from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import Delivered
@@ -36,7 +37,6 @@ from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of
 
 Cursor = psycopg.Cursor[Any]
-LEDGER = "ledger"
 
 
 class Mended(NamedTuple):
@@ -60,9 +60,8 @@ def rebuild_subject(settings: Settings, subject: UUID, names: Sequence[str] = ()
     EpicrisisError
         The ledger is behind.
     """
-    database = Database(settings.dsn_for("cluster", "worker"), size=1, name="cluster")
-    keys = key_store(settings, "worker")
-    try:
+    cluster = briefly(settings.dsn_for("cluster", "worker"), name="cluster")
+    with cluster as database, closing(key_store(settings, "worker")) as keys:
         with database.transaction() as cur:
             live = {g.projection: g for g in generations(cur) if g.state == LIVE}
         mended = []
@@ -79,9 +78,6 @@ def rebuild_subject(settings: Settings, subject: UUID, names: Sequence[str] = ()
             at = found.in_schema(generation.schema)
             mended.append(mend(database, at, subject, codec(), keys, settings.partitions))
         return mended
-    finally:
-        keys.close()
-        database.close()
 
 
 def mend(

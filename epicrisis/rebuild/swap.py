@@ -12,6 +12,7 @@ from psycopg import sql
 
 from epicrisis.database import Database
 from epicrisis.errors import EpicrisisError
+from epicrisis.ledger import LEDGER
 from epicrisis.projecting import ddl
 from epicrisis.projecting.digest import Digest, columns_of, content, digest
 from epicrisis.projecting.generations import LIVE, RETIRED
@@ -62,7 +63,7 @@ def compared_in_one_snapshot(
     while True:
         with database.transaction() as cur:
             cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            lacks = behind(cur, new.schema, ["ledger", old])
+            lacks = behind(cur, new.schema, [LEDGER, old])
             ahead = 0 if live is None else behind(cur, old, [new.schema])
             if not lacks and not ahead:
                 _missed_nothing(cur, new.schema)
