@@ -51,6 +51,8 @@ FORM_BYTES = 64 * 1024
 
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.I).search
 """Where an Accept-Encoding names gzip, with another weight than 0."""
+_OTHER_FHIR = re.compile(r"\bfhirVersion\s*=\s*\"?(?!4\.0)", re.I).search
+"""Where a media type names another version of FHIR: https://hl7.org/fhir/R4/http.html#version-parameter."""
 _LETTERS = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
 _RETURN = re.compile(r"return=(minimal|representation|OperationOutcome)\b", re.I).search
 
@@ -128,7 +130,9 @@ class Door:
             endpoint = self._endpoint(one, writing if one.writes else reading)
             paths = [PREFIX + one.path, PREFIX] if one.path == "/" else [PREFIX + one.path]
             routes += [Route(path, endpoint, methods=[one.method]) for path in paths]
-        return Starlette(routes=routes, exception_handlers={HTTPException: self._no_route, Exception: self._fault})
+        made = Starlette(routes=routes, exception_handlers={HTTPException: self._no_route, Exception: self._fault})
+        made.router.redirect_slashes = False  # `_no_route` knows under which name clients reach this server
+        return made
 
     def _endpoint(self, interaction: Interaction, threads: Executor) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
@@ -195,6 +199,8 @@ class Door:
             There is no such address, no resource is there, or the caller may not.
         """
         parts = urlsplit(url.removeprefix(self.base))
+        if parts.netloc:
+            raise told(404, "not-found", "this is another server's address: leave the server out")
         for one in _ordered(self.interactions):
             pattern, _, convertors = compile_path(one.path)
             if one.method == "GET" and (match := pattern.match("/" + parts.path.lstrip("/"))):
@@ -239,7 +245,11 @@ class Door:
     async def _no_route(self, request: Request, error: Exception) -> Response:
         """What no interaction answers."""
         assert isinstance(error, HTTPException)
-        if error.status_code == 405:
+        path = request.url.path.rstrip("/")
+        if error.status_code == 404 and path != request.url.path and self._methods(path):
+            query = f"?{request.url.query}" if request.url.query else ""
+            answer = Answer(status=307, location=f"{self.base}{path.removeprefix(PREFIX)}{query}")
+        elif error.status_code == 405:
             text = "this cannot be done here: see the CapabilityStatement at /metadata"
             answer = problem(405, "not-supported", text, headers={"Allow": ", ".join(self._methods(request.url.path))})
         else:
@@ -278,11 +288,13 @@ def accepted(request: Request) -> str:
     asked = request.query_params.get("_format") or request.headers.get("accept") or "*/*"
     for part in asked.split(","):
         kind = part.split(";")[0].strip().replace(" ", "+").lower()
+        if _OTHER_FHIR(part):
+            continue
         if kind in ("json", "*/*", "application/*"):
             return FHIR
         if kind in (*MEDIA, "text/json"):
             return kind if kind in MEDIA else JSON
-    raise told(406, "not-supported", f"only JSON is written: ask for {FHIR}")
+    raise told(406, "not-supported", f"only JSON of FHIR R4 is written: ask for {FHIR}")
 
 
 def _address(request: Request) -> str:
@@ -314,6 +326,8 @@ def _check_media(expected: Bodies, content_type: str) -> None:
             raise told(415, "not-supported", "send application/x-www-form-urlencoded")
     elif kind not in (*MEDIA, "text/json"):
         raise told(415, "not-supported", f"only JSON is read: send {FHIR}")
+    if _OTHER_FHIR(rest):
+        raise told(415, "not-supported", "only FHIR R4 is read: fhirVersion=4.0")
     charset = re.search(r'charset="?([^";\s]+)', rest, re.I)
     if charset and charset[1].lower() not in ("utf-8", "utf8"):
         raise told(415, "not-supported", "only UTF-8 is read")

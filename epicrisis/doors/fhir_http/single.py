@@ -135,3 +135,9 @@ def as_resource(text: str, kind: str) -> str:
 def problem_of(problem: Problem, kind: str) -> Problem:
     """The same for a problem's text and place."""
     return replace(problem, expression=as_resource(problem.expression, kind), text=as_resource(problem.text, kind))
+
+
+def problem_of_entry(problem: Problem, index: int) -> Problem:
+    """The same where the resource came as an entry of a batch: there it has this number."""
+    first, here = "Bundle.entry[0]", f"Bundle.entry[{index}]"
+    return replace(problem, expression=problem.expression.replace(first, here), text=problem.text.replace(first, here))

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from epicrisis.doors.fhir_http import single
+from epicrisis.doors.fhir_http import bundles, single
 from epicrisis.doors.fhir_http.answers import Answer, etag, refusal, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
 from epicrisis.doors.fhir_http.caller import Caller
@@ -18,6 +18,7 @@ from epicrisis.doors.fhir_http.taking import Taking
 from epicrisis.doors.refusals import problems_of
 from epicrisis.errors import Malformed, Refused
 from epicrisis.fhir.gate import Entry
+from epicrisis.fhir.outcome import Problem
 from epicrisis.intake import Outcome, Receipt
 
 _LETTERS = {"POST": "c", "PUT": "u", "DELETE": "d", None: "u"}
@@ -91,8 +92,7 @@ class Transactions:
 
     def _response(self, kind: str, call: Call, receipt: Receipt) -> bytes:
         whole = call.prefer == "representation"
-        entries = b",".join(self._line(call, entry, whole) for entry in receipt.entries)
-        return b'{"resourceType":"Bundle","type":"%s","entry":[%s]}' % (kind.encode(), entries)
+        return bundles.bundle(kind, (self._line(call, entry, whole) for entry in receipt.entries), (), None)
 
     def _line(self, call: Call, entry: Outcome, whole: bool) -> bytes:
         """One entry of the answer: ids and versions are plain ASCII, there is nothing to escape."""
@@ -111,8 +111,8 @@ class Transactions:
 
     def _batch(self, call: Call, entries: Sequence[_Entry]) -> Answer:
         call.accessed.interaction = "batch"
-        lines = [self._alone(call, index, entry) for index, entry in enumerate(entries)]
-        return Answer(body=b'{"resourceType":"Bundle","type":"batch-response","entry":[%s]}' % b",".join(lines))
+        lines = (self._alone(call, index, entry) for index, entry in enumerate(entries))
+        return Answer(body=bundles.bundle("batch-response", lines, (), None))
 
     def _alone(self, call: Call, index: int, entry: _Entry) -> bytes:
         """The answer to one entry of a batch."""
@@ -134,29 +134,26 @@ class Transactions:
         return _encode({"resource": msgspec.Raw(answer.body), "response": response})
 
     def _written(self, call: Call, index: int, entry: _Entry) -> bytes:
-        said, place = entry.request, f"Bundle.entry[{index}]"
+        said = entry.request
         request = Request(method=said.method, url=said.url, if_match=said.if_match, if_none_exist=said.if_none_exist)
         resource = bytes(entry.resource) or None
         raw = single.transaction(request, resource)
-        there = f"{place}.resource"
+
+        def placed(problem: Problem) -> Problem:
+            return single.problem_of_entry(problem, index)
+
         try:
             checked = self._taking.check(raw, call.caller)
         except Malformed as error:
             found = problems_of(raw, error)
-            refused = self._taking.refused(
-                error, raw, call.caller, found=found, told=lambda problem: single.problem_of(problem, there)
-            )
-            raise refused from None
+            raise self._taking.refused(error, raw, call.caller, found=found, told=placed) from None
         (one,) = checked.entries
-        allowed(call.caller, one.method, _type_of(one), place)
+        allowed(call.caller, one.method, _type_of(one), f"Bundle.entry[{index}]")
         try:
             name = uuid4().hex if _decides_itself(one) else None
             receipt = self._taking.take(raw, call.caller, checked=checked, name=name)
         except Refused as error:
-            refused = self._taking.refused(
-                error, raw, call.caller, told=lambda problem: single.problem_of(problem, there)
-            )
-            raise refused from None
+            raise self._taking.refused(error, raw, call.caller, told=placed) from None
         call.accessed.named(map(UUID, receipt.patients))
         return self._line(call, receipt.entries[0], call.prefer == "representation")
 

@@ -77,6 +77,7 @@ JSON = {"Content-Type": "application/fhir+json"}
         (lambda c: c.get("/fhir/Observation/1/2/3"), 404, "not-found"),
         (lambda c: c.patch("/fhir/Observation/1"), 405, "not-supported"),
         (lambda c: c.get("/fhir/Observation/1", headers={"Accept": "application/fhir+xml"}), 406, "not-supported"),
+        (lambda c: c.get("/fhir/Observation/1", headers={"Accept": JSON_R5}), 406, "not-supported"),
         (lambda c: c.get("/fhir/Observation/1?_format=xml"), 406, "not-supported"),
         (lambda c: c.post("/fhir", content=b"x" * 10_001, headers=JSON), 413, "too-long"),
         (lambda c: c.post("/fhir", content=gzip.compress(b"x" * 10_001), headers=JSON | GZIP), 413, "too-long"),
@@ -85,6 +86,7 @@ JSON = {"Content-Type": "application/fhir+json"}
         (lambda c: c.post("/fhir", content=b"x", headers=JSON | {"Content-Encoding": "br"}), 415, "not-supported"),
         (lambda c: c.post("/fhir", content=b"x", headers={"Content-Type": "text/plain"}), 415, "not-supported"),
         (lambda c: c.post("/fhir", content=b"x", headers={"Content-Type": JSON_LATIN}), 415, "not-supported"),
+        (lambda c: c.post("/fhir", content=b"{}", headers={"Content-Type": JSON_R5}), 415, "not-supported"),
         (lambda c: c.post("/fhir/Observation/_search", content=b"{}", headers=JSON), 415, "not-supported"),
         (lambda c: c.get("/fhir/fails"), 500, "exception"),
     ],
@@ -105,11 +107,18 @@ def test_every_error_is_an_operation_outcome(
 GZIP = {"Content-Encoding": "gzip"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON_LATIN = "application/fhir+json; charset=latin-1"
+JSON_R5 = 'application/fhir+json; fhirVersion="5.0"'
 
 
 def test_a_401_says_how_to_come_in(client: TestClient) -> None:
     assert client.get("/fhir/Observation/1", headers={"Authorization": ""}).headers["www-authenticate"] == "Bearer"
     assert client.get("/fhir/open", headers={"Authorization": ""}).status_code == 200
+
+
+def test_who_ends_an_address_with_a_slash_is_sent_to_the_address_that_clients_know(client: TestClient) -> None:
+    answer = client.get("/fhir/Observation/1/?a=b", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "http://here/fhir/Observation/1?a=b")
+    assert client.get("/fhir/Observation/1/2/3/", follow_redirects=False).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/fhir", "/fhir/"])

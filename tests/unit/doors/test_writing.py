@@ -334,6 +334,8 @@ def test_each_entry_of_a_batch_is_answered_alone(house: House) -> None:
         delete("Observation/o7"),
         put(observation()),
         delete("Observation/o1"),
+        {"request": {"method": "PATCH", "url": "Patient/p1"}},
+        {"request": {"method": "GET", "url": "https://elsewhere.example/fhir/Patient/p1"}},
     ]
     answer = house.ask("POST", "", bundle("batch", *entries))
     assert answer.json()["type"] == "batch-response"
@@ -346,11 +348,19 @@ def test_each_entry_of_a_batch_is_answered_alone(house: House) -> None:
         "404",
         "201",
         "204",
+        "422",
+        "404",
     ]
     outcomes = [response["outcome"]["issue"][0] for response in responses if "outcome" in response]
     assert [issue.get("expression") for issue in outcomes] == [
-        ["Bundle.entry[1].resource.gender"], ["Bundle.entry[2].resource.subject"], None, ["Bundle.entry[4].resource"],
+        ["Bundle.entry[1].resource.gender"], ["Bundle.entry[2].resource.subject"], None,
+        ["Bundle.entry[4].request.url"], ["Bundle.entry[7].request.method"], None,
     ]  # fmt: skip
+
+
+def test_a_batch_of_nothing_is_answered_without_an_empty_list(house: House) -> None:
+    answer = house.ask("POST", "", {"resourceType": "Bundle", "type": "batch"})
+    assert answer.json() == {"resourceType": "Bundle", "type": "batch-response"}
 
 
 def test_a_get_in_a_batch_is_answered_by_what_its_entry_says(house: House) -> None:
