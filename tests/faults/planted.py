@@ -3,8 +3,10 @@
 python -m tests.faults.planted              all of them, as a table; exit code 1 where one is not caught
 python -m tests.faults.planted NAME ...     some
 
-A patch begins with ``What:`` (what is broken) and ``Test:`` (a pytest node id, or ``sim N``: N seeds of the
-simulation), then a unified diff against the checkout, as ``git apply`` takes it.
+A patch begins with ``What:`` (what is broken) and ``Test:``, then comes a unified diff against the checkout, as
+``git apply`` takes it. The test is a pytest node id, or ``sim N``: N seeds of the simulation, one of which must tell of
+a violation. Where a process ends by itself instead, nobody has noticed anything, unless that is what must be noticed:
+``sim N KeyError``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 from tests.infra import CHECKOUT
 
 FOLDER = CHECKOUT / "tests" / "faults" / "planted"
-COPIED = ("epicrisis", "schemas", "services", "projections", "tests", "pyproject.toml", "README.md")
+COPIED = ("epicrisis", "schemas", "services", "projections", "tests", "docs", "pyproject.toml", "README.md")
 LIMIT = 600
 
 
@@ -90,18 +92,19 @@ def try_out(planted: Planted) -> Verdict:
 
 
 def _simulate(tree: Path, planted: Planted) -> tuple[bool, str]:
-    seeds = planted.test.split()[1]
+    _, seeds, *ends = planted.test.split()
     done = _python(tree, "-m", "tests.faults.simulation", "--seeds", seeds, "--stop-at", "1")
-    found = re.search(r"^seed \d+: .*$", done.stderr, re.MULTILINE)
+    found = re.search(r"^seed \d+: (\w+): .*$", done.stderr, re.MULTILINE)
     if done.returncode == 1 and found:
-        return True, found[0]
+        return found[1] == (ends[0] if ends else "Violation"), found[0]
     return False, _last(done) if done.returncode else f"{seeds} seeds, and all is well"
 
 
 def _pytest(tree: Path, planted: Planted) -> tuple[bool, str]:
     done = _python(tree, "-m", "pytest", "-q", "-x", "-p", "no:randomly", planted.test)
     found = re.search(r"^E  +(.*)$", done.stdout, re.MULTILINE)
-    if done.returncode == 1 and found:
+    failed = re.search(r"^FAILED ", done.stdout, re.MULTILINE)  # what a fixture meets is an ERROR
+    if done.returncode == 1 and failed and found:
         return True, found[1]
     return False, _last(done)
 

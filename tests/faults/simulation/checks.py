@@ -105,7 +105,7 @@ class Truth:
                 must((event.n, event.link) == (n, link), "{}: the chain is broken at {}", subject, event.n)
                 journalled = self.values.get((event.source, subject, event.seq))
                 must(journalled == event.value, "{}: never journalled", subject)
-            must(at.written["chain", subject] == (n, link), "{}: the head is not the end of the chain", subject)
+            must(at.written.get(("chain", subject)) == (n, link), "{}: the head is not the end of the chain", subject)
 
     def _grown(self, name: Any, old: Trail | None, new: Trail) -> None:
         past = old.trail if old else ()
@@ -200,6 +200,7 @@ class Truth:
 
     def _folded(self, projection: Projection, ledger: Sequence[Sequence[Fact]], store: Store) -> None:
         expected: dict[str, set[Any]] = {}
+        shaped: dict[Any, Any] = {}
         sums: Counter[Any] = Counter()
         keys = {table.name: table.key_of for table in projection.tables.values()}
         for facts in ledger:
@@ -211,9 +212,7 @@ class Truth:
                     else:
                         expected.setdefault(table, set()).add(row)
                         place = table, keys[table](row)
-                        by = store.rows.get((SHAPED_BY, projection.schema, *place))
-                        shaped = made.shaped[place]
-                        must(by == shaped, "{}: shaped by {}, it says by {}", place, shaped, by)
+                        shaped[place] = made.shaped[place]
         found: dict[str, set[Any]] = {}
         counted: Counter[Any] = Counter()
         for name, row in store.rows.items():
@@ -225,6 +224,9 @@ class Truth:
         if found != expected:
             raise Seen(f"{projection.name} is not the fold of the ledger: {_difference(found, expected)}")
         must(counted == sums, "{} counts {}, the ledger {}", projection.name, dict(counted), dict(sums))
+        for place, by in shaped.items():
+            says = store.rows.get((SHAPED_BY, projection.schema, *place))
+            must(says == by, "{}: shaped by {}, it says by {}", place, by, says)
 
 
 def _difference(found: Mapping[str, set[Any]], expected: Mapping[str, set[Any]]) -> str:

@@ -22,8 +22,8 @@ from epicrisis.audit.signing import Signer
 from epicrisis.audit.verifier import bundle, page
 from epicrisis.audit.verifier.bundle import read, write
 from epicrisis.audit.verifier.check import check, check_agreement, examined
-from epicrisis.audit.verifier.history import Head, entry_of, key_of, next_link, value_of
-from epicrisis.audit.verifier.merkle import Wrong
+from epicrisis.audit.verifier.history import MEMBER, Head, entry_of, key_of, next_link, value_of
+from epicrisis.audit.verifier.merkle import HASH, Wrong
 from epicrisis.audit.verifier.note import Checkpoint, Policy, b64, unb64
 from tests.unit.audit.bundles import ADA, BEN, COY, NOBODY, bundle_of, filled, records, trusted
 from tests.unit.audit.ledger import ORIGIN, Ledger, policy, secret
@@ -276,6 +276,24 @@ def test_a_head_that_lies_about_a_partition_does_not_fit_the_partitions_own_chec
     object.__setattr__(lie, "trees", tuple((size + 1, bytes(32)) for size, _ in head.trees))
     with pytest.raises(Wrong):
         check(packed({**ada, "head.txt": str(lie)}))
+
+
+def test_a_map_that_says_two_things_of_a_patient_is_not_believed() -> None:
+    """Signed and cosigned as it is, so that all else fits; it is exported by hand, as our own exporter looks at it."""
+    from epicrisis.audit import export, subjects
+
+    ledger = filled(Ledger(**HOW), 2)
+    earlier = value_of(3, GOOD.histories[ADA][2].link)
+    ledger.add(ADA, GOOD.histories[ADA][4].value)
+    with pytest.MonkeyPatch.context() as patched, ledger.records.transaction() as at:
+        patched.setattr(subjects, "value_of", lambda n, link: value_of(n, link) + key_of(ADA) + earlier)
+        assert ledger.publish()
+        stored = at.head(trusted=True)
+        assert stored is not None
+        patched.setattr(export, "value_in", lambda root, subject, bucket, path: bucket[HASH:MEMBER])
+        forged = export._texts(at, stored, ledger.histories[ADA], ADA, ledger.partition_of(ADA), False)
+    with pytest.raises(Wrong, match="not in order"):
+        check(packed(forged), trusted(ledger))
 
 
 def test_events_of_nobody_do_not_fit_in_a_map_out_of_order() -> None:
