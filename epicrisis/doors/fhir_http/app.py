@@ -51,7 +51,7 @@ FORM_BYTES = 64 * 1024
 
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.I).search
 """Where an Accept-Encoding names gzip, with another weight than 0."""
-_OTHER_FHIR = re.compile(r"\bfhirVersion\s*=\s*\"?(?!4\.0)", re.I).search
+_OTHER_FHIR = re.compile(r"\bfhirVersion\s*=[\s\"]*(?![\s\"]|4\.0(?:[\s\";]|$))", re.I).search
 """Where a media type names another version of FHIR: https://hl7.org/fhir/R4/http.html#version-parameter."""
 _LETTERS = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
 _RETURN = re.compile(r"return=(minimal|representation|OperationOutcome)\b", re.I).search

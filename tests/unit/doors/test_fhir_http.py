@@ -154,6 +154,8 @@ def test_what_cannot_be_done_is_told_with_what_can(client: TestClient, path: str
         ("application/json", "application/json"),
         ("text/html, application/json;q=0.9", "application/json"),
         ("application/fhir+json; fhirVersion=4.0", "application/fhir+json"),
+        ('application/fhir+json; fhirVersion="4.0"; charset=utf-8', "application/fhir+json"),
+        ("application/fhir+json; fhirVersion=5.0, application/json", "application/json"),
     ],
 )
 def test_json_is_called_as_the_client_calls_it(client: TestClient, accept: str, expected: str) -> None:
