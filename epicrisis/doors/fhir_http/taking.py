@@ -43,14 +43,20 @@ class Taking:
         with self._intakes.one() as intake:
             return intake.check(raw, caller.operator)
 
-    def take(self, raw: bytes, caller: Caller, *, checked: Checked, name: str | None = None) -> Receipt:
+    def take(self, raw: bytes, caller: Caller, *, checked: Checked, name: str | None = None, mark: str = "") -> Receipt:
         """Take in what passed the gate, wholly or not at all. Raises `Refused`, `Conflict`."""
         with self._intakes.one() as intake:
             receipt = intake.receive(
-                raw, operator=caller.operator, clinic=caller.clinic, door=DOOR, checked=checked, name=name
+                raw, operator=caller.operator, clinic=caller.clinic, door=DOOR, checked=checked, name=name, mark=mark
             )
         self._written.note(caller.client, receipt.entries)
         return receipt
+
+    def keep(self, raw: bytes, caller: Caller, problem: Problem) -> None:
+        """Keep in quarantine what was answered, and not taken in."""
+        self._quarantine.refused(
+            raw, operator=caller.operator, clinic=caller.clinic, door=DOOR, problems=[problem]
+        )  # under no name: sent again from there it is a message of its own
 
     def refused(
         self,

@@ -406,6 +406,24 @@ def test_a_message_is_taken_in_once_by_its_header(house: House) -> None:
     again = house.ask("POST", "/$process-message", message(reason={"text": "resent"}))
     assert again.json() == first.json()
     assert len(house.journals["registration"].log) == events == 1
+    assert house.kept() == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        message(eventCoding={"system": "urn:events", "code": "discharge"}),
+        bundle("message", message()["entry"][0], {"resource": patient("p2")}),
+    ],
+)
+def test_another_message_under_a_used_id_gets_the_first_answer_and_is_kept(house: House, other: dict[str, Any]) -> None:
+    first = house.ask("POST", "/$process-message", message()).json()["entry"][0]
+    for _ in range(2):
+        again = house.ask("POST", "/$process-message", other).json()["entry"][0]
+        assert (again["fullUrl"], again["resource"]["response"]) == (first["fullUrl"], first["resource"]["response"])
+    assert house.kept() == [("duplicate", "Bundle.entry[0].resource.id")]
+    (held,) = house.quarantine.rows()
+    assert house.quarantine.original(held).name is None, "sent again from there, it is a message of its own"
 
 
 @pytest.mark.parametrize("wrong", [patient(), bundle("message", {"resource": patient()}), bundle("message")])
