@@ -55,8 +55,8 @@ class MemoryRecords:
         self.notes = {place: note for place, note in self.notes.items() if place[1] >= sizes.get(place[0], 0)}
 
     def entries(self, partition: int, first: int) -> list[tuple[int, bytes]]:
-        more = self.ledger.get(partition, b"")[first * ENTRY :]
-        return [(first, more)] if more else []
+        raw = self.ledger.get(partition, b"")
+        return [(at // ENTRY, raw[at : at + ENTRY]) for at in range(first * ENTRY, len(raw), ENTRY)]
 
     def accesses(self, partition: int, partitions: int, first: int, last: int) -> list[int]:
         return [n for n in self.accessed.get(partition, []) if first <= n < last]

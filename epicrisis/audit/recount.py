@@ -38,7 +38,9 @@ def _partition(at: Records, partition: int, size: int, root: bytes, last: dict[b
     leaves: list[bytes] = []
     while len(leaves) < size and (parts := at.entries(partition, len(leaves))):
         for first, raw in parts:
-            if first != len(leaves) or len(raw) % ENTRY:
+            if len(leaves) == size:  # archived since
+                break
+            if first != len(leaves) or not raw or len(raw) % ENTRY:
                 yield f"partition {partition}: entry {len(leaves)} is missing"
                 return
             for entry in entries_in(raw)[: size - len(leaves)]:

@@ -324,6 +324,18 @@ def test_entries_that_were_changed_afterwards_are_found_by_a_recount() -> None:
         assert any("partition 1" in line for line in recount(ledger.records))
 
 
+def test_a_part_without_entries_is_found_by_a_recount() -> None:
+    ledger = filled(Ledger(**HOW))
+    ledger.records.entries = lambda _, first: [(first, b"")]  # type: ignore[method-assign]
+    assert any("partition 1" in line for line in recount(ledger.records))
+
+
+def test_what_was_archived_since_the_newest_checkpoint_is_no_change() -> None:
+    ledger = filled(Ledger(**HOW))
+    ledger.add(ADA, b"one", b"another", access=True)
+    assert list(recount(ledger.records)) == []
+
+
 def test_tiles_map_and_heads_that_were_changed_afterwards_are_found_by_a_recount() -> None:
     for change in (
         lambda r: r.tiles.update({(1, 0, 0): bytes(32) + r.tiles[1, 0, 0][32:]}),
