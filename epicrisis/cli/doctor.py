@@ -25,6 +25,7 @@ OTHERS = frozenset(
         "SERVE_WORKERS",
         "MLLP_HOST",
         "MLLP_PORT",
+        "MLLP_WORKERS",
         "METRICS_HOST",
         "METRICS_PORT",
         "SHARED_DATA",

@@ -20,7 +20,9 @@ app.add_typer(tool, name="hl7v2")
 def mllp(
     host: Annotated[str, typer.Option(envvar="EPICRISIS_MLLP_HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="EPICRISIS_MLLP_PORT", help="Where to listen.")] = 2575,
-    workers: Annotated[int, typer.Option(min=1, help="So many processes answer.")] = 1,
+    workers: Annotated[
+        int, typer.Option(envvar="EPICRISIS_MLLP_WORKERS", help="So many processes answer.", min=1, max=64)
+    ] = 1,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
 ) -> None:

@@ -21,10 +21,12 @@ from packaging.requirements import Requirement
 from epicrisis.cli.app import COMMAND_MODULES, app
 from epicrisis.cli.doctor import OTHERS
 from epicrisis.found import services, takers
+from epicrisis.handing import END_SECONDS
 from epicrisis.local import postgres
 from epicrisis.local.jars import KAFKA_VERSION
 from epicrisis.provision import grants
 from epicrisis.provision.kafka import USERS
+from epicrisis.serve import GRACE_SECONDS
 from epicrisis.settings import Settings
 from tests import infra
 
@@ -91,6 +93,22 @@ def test_every_role_is_a_command() -> None:
     assert by_hand <= known.keys()
 
 
+def test_a_role_is_told_whatever_its_command_can_be_told() -> None:
+    [every] = re.findall(r"^x-servers: &servers\n((?:  .*\n)+)", COMPOSE, re.MULTILINE)
+    for name in ROLES:
+        assert "servers" in SERVICES[name].split("environment:")[1].split("volumes:")[0]
+        told = set(re.findall(r"^ +(EPICRISIS_\w+):", every + SERVICES[name], re.MULTILINE))
+        assert {option.envvar for option in commands()[name].params} - {None} <= told, name
+
+
+def test_a_role_ends_when_it_is_asked_to_and_is_given_the_time_for_it() -> None:
+    [role] = re.findall(r"^x-role: &role\n((?:  .*\n)+)", COMPOSE, re.MULTILINE)
+    assert "\n  init: true" in role
+    for name in ("serve", "mllp"):
+        [minutes] = re.findall(r"^    stop_grace_period: (\d+)m$", SERVICES[name], re.MULTILINE)
+        assert int(minutes) * 60 >= END_SECONDS + 10 >= GRACE_SECONDS
+
+
 def test_the_doctor_knows_every_variable_that_a_role_is_told() -> None:
     told = set(re.findall(r"^ +(EPICRISIS_\w+):", COMPOSE, re.MULTILINE))
     settings = {f"EPICRISIS_{name.upper()}" for name in Settings.model_fields}
@@ -106,9 +124,8 @@ def test_no_secret_has_a_default() -> None:
     assert not [name for name, rest in asked if not rest and name not in SECRETS]
     for name, value in re.findall(r"^ +(\w*(?:PASSWORD|password|KEY)\w*): (.*)$", COMPOSE, re.MULTILINE):
         assert value.startswith("${"), name
-    given = dict(re.findall(r"^#?(\w+)=(.*)$", EXAMPLE, re.MULTILINE))
-    assert {name for name, _ in asked} <= given.keys()
-    assert {name for name, value in given.items() if not value} == SECRETS
+    assert {name for name, _ in asked} <= set(re.findall(r"^#?(\w+)=", EXAMPLE, re.MULTILINE))
+    assert dict(re.findall(r"^(\w+)=(.*)$", EXAMPLE, re.MULTILINE)) == dict.fromkeys(SECRETS, "")
     assert ".env" in (DEPLOY / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
