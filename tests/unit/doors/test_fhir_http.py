@@ -160,7 +160,7 @@ def test_what_cannot_be_done_is_told_with_what_can(client: TestClient, path: str
 )
 def test_json_is_called_as_the_client_calls_it(client: TestClient, accept: str, expected: str) -> None:
     answer = client.get("/fhir/Observation/1", headers={"Accept": accept})
-    assert answer.headers["content-type"] == f"{expected}; charset=utf-8"
+    assert (answer.status_code, answer.headers["content-type"]) == (200, f"{expected}; charset=utf-8")
     assert client.get("/fhir/Observation/1?_format=json", headers={"Accept": "text/xml"}).status_code == 200
 
 
