@@ -16,7 +16,7 @@ from epicrisis.projecting.follower import ProjectionFollower
 from epicrisis.projecting.parking import retry_one
 from epicrisis.settings import Settings
 from schemas.chart import ResourceRetracted
-from tests.kernel_support import Desk, MemoryLog, Probe, counted, note, own_namespace, trails, wait_until
+from tests.kernel_support import Desk, MemoryLog, Probe, counted, note, own_namespace, trails
 
 pytestmark = pytest.mark.servers
 
@@ -282,7 +282,7 @@ def test_an_event_that_arrives_while_its_subject_is_retried_is_not_left_behind(
     thread.join()
     if left != [0]:
         retry(retrying, ill)
-    wait_until(lambda: not queue(cluster, probe), "nothing is queued for ever", seconds=1)
+    assert queue(cluster, probe) == []
     assert trails(cluster, probe)[ill] == ("boom;1;", False)
 
 

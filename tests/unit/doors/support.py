@@ -37,6 +37,7 @@ CALLERS = {
     "charite": Caller(client="his", operator="charite", clinic="charite/gyn", scopes=scopes("system/*.cruds")),
     "other": Caller(client="other", operator="other", clinic="other/x", scopes=scopes("system/*.cruds")),
     "reader": Caller(client="reader", operator="charite", clinic="charite/gyn", scopes=scopes("system/*.rs")),
+    "desk": Caller(client="desk", operator="charite", clinic="charite/gyn", scopes=scopes("system/Patient.cu")),
 }
 
 

@@ -231,6 +231,7 @@ def bundle(kind: str, *entries: dict[str, Any]) -> dict[str, Any]:
 
 
 URN = "urn:uuid:6f8e3b1a-6f0e-4a8e-9d1c-0a4b1f6a2c22"
+P2 = "Patient/p2"
 
 
 def test_a_transaction_goes_in_wholly_and_says_what_came_of_each_entry(house: House) -> None:
@@ -306,6 +307,17 @@ def test_what_names_its_patient_elsewhere_belongs_to_the_patient_too(house: Hous
     assert [str(subject) for subject, _ in house.journals["chart"].log] == [known]
 
 
+def test_what_reports_on_a_patients_resource_belongs_to_the_patient_too(house: House) -> None:
+    known = house.ask("PUT", "/Patient/p1", patient("p1")).json()["id"]
+    provenance = {"resourceType": "Provenance", "recorded": "2026-03-01T12:00:00Z", "agent": [{"who": DOCTOR}]}
+    provenance["target"] = [{"reference": URN}]
+    both = bundle("transaction", post(provenance), post(without_id(observation()), URN))
+    assert house.ask("POST", "", both).status_code == 200
+    assert [(str(subject), event.type) for subject, event in house.journals["chart"].log] == [
+        (known, "chart.ResourceRecorded")
+    ] * 2
+
+
 def test_a_transaction_of_updates_may_go_back(house: House) -> None:
     one, two = bundle("transaction", put(patient())), bundle("transaction", put(patient(family="Maier")))
     etags = [house.ask("POST", "", b).json()["entry"][0]["response"]["etag"] for b in (one, two, one, one)]
@@ -322,6 +334,16 @@ def test_a_transaction_with_a_version_that_is_gone_is_refused_whole(house: House
 def test_every_entry_needs_its_scope(house: House) -> None:
     answer = house.ask("POST", "", bundle("transaction", put(patient())), by="reader")
     assert (answer.status_code, said(answer)) == (403, [("forbidden", ["Bundle.entry[0]"])])
+
+
+@pytest.mark.parametrize("last", [put(observation(to=P2)), post(without_id(observation(to=P2))), delete(P2)])
+def test_what_a_client_may_do_to_one_type_it_may_not_do_to_another(house: House, last: dict[str, Any]) -> None:
+    entries = put(patient("p2")), put(patient("p3")), last
+    answer = house.ask("POST", "", bundle("transaction", *entries), by="desk")
+    assert (answer.status_code, said(answer)) == (403, [("forbidden", ["Bundle.entry[2]"])])
+    assert not house.clinical()
+    answer = house.ask("POST", "", bundle("batch", *entries), by="desk")
+    assert [entry["response"]["status"][:3] for entry in answer.json()["entry"]] == ["201", "201", "403"]
 
 
 def test_each_entry_of_a_batch_is_answered_alone(house: House) -> None:

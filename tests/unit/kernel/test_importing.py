@@ -20,7 +20,9 @@ LINES, LONG = 60, 50_000
 
 
 class Patients:
-    """Takes Patients in, and Observations when there is one. ``between`` is called when the first one comes."""
+    """Takes Patients in, and Observations when there is one; no Basic ever. ``between`` is called when the first one
+    comes.
+    """
 
     def __init__(self, between: Callable[[], object] = lambda: None) -> None:
         self.taken: list[str] = []
@@ -33,6 +35,8 @@ class Patients:
         kind = str(checked.resource_type)
         if kind == "Patient":
             self._between()
+        elif kind == "Basic":
+            raise Refused("never")
         elif "Patient" not in self.taken:
             raise Refused("send the Patient first")
         self.taken.append(kind)
@@ -77,6 +81,18 @@ def test_what_is_gone_when_it_is_read_again_stays_refused(tmp_path: Path, how: C
     there = 1 if first.exists() else 0
     assert report.messages == 1 + there
     assert report.refused == [(f"{first} line {n}", "send the Patient first") for n in (1, 2)[there:]]
+
+
+def test_each_line_that_is_read_again_is_the_one_that_waited(tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed.ndjson"
+    (waits,) = observations(mixed, 1).read_bytes().splitlines()
+    never = b'{"resourceType": "Basic", "code": {"text": "x"}}'
+    mixed.write_bytes(b"\n".join([b'{"resourceType": "Patient", "gender": 1}', waits, never, waits]))
+    door = Patients()
+    report = imported([mixed, patient(tmp_path / "patient.ndjson")], door)
+    assert door.taken == ["Patient", "Observation", "Observation"]
+    assert [place for place, _ in report.refused] == [f"{mixed} line {n}" for n in (1, 3)]
+    assert [why == "never" for _, why in report.refused] == [False, True]
 
 
 def test_a_file_that_is_named_twice_is_one(tmp_path: Path) -> None:
