@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from epicrisis.errors import EpicrisisError
@@ -131,11 +132,15 @@ def error_by_name(_: Any, __: str, event: Event) -> Event:
 
 
 class Stderr:
-    """Writes to whatever stderr is at that moment; a line is one write, so that processes do not mix theirs."""
+    """Writes to whatever stderr is at that moment; a line is one write, so that processes do not mix theirs.
+
+    A line that cannot be written is lost: no work ends because its log's disk is full, or who reads it is gone.
+    """
 
     def msg(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = critical = exception = log = msg
 

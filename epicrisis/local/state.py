@@ -117,7 +117,7 @@ class State:
     def port(self, name: str) -> int | None:
         """The port remembered for `name`, if any."""
         port = self._ports().get(name)
-        return port if isinstance(port, int) else None
+        return port if isinstance(port, int) and 0 < port < 65536 else None
 
     def remember_port(self, name: str, port: int) -> None:
         with self.lock("ports.lock"):

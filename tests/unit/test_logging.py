@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging as stdlib
 import sys
@@ -29,6 +31,16 @@ def test_an_event_is_one_json_line_on_stderr(capsys: pytest.CaptureFixture[str])
     [line] = lines(capsys)
     assert line["event"] == "sent"
     assert (line["role"], line["logger"], line["count"], line["slice"]) == ("worker", "epicrisis.relay", 3, 7)
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, ""), BrokenPipeError(), ValueError("closed")])
+def test_no_work_ends_because_its_log_cannot_be_written(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise problem
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    logging.get("epicrisis.relay").warning("relay waits")
 
 
 def test_a_field_that_is_not_allowed_raises_in_tests() -> None:

@@ -53,12 +53,19 @@ def access_token(base: str, client: str, key: Key, scope: str = "system/*.cruds"
         data = urlencode(form(assertion(client, key, endpoint), scope)).encode()
         return str(_ask(Request(endpoint, data))["access_token"])  # noqa: S310
     except HTTPError as error:
-        said = json.loads(error.read() or b"{}").get("error_description", f"status {error.code}")
-        raise Refused(f"no access token for {client}: {said}") from None
+        raise Refused(f"no access token for {client}: {_said(error)}") from None
     except (URLError, OSError):
         raise Unreachable(
             f"nobody answers at {base}: is `epicrisis serve` running there? (`epicrisis up --roles`)"
         ) from None
+
+
+def _said(error: HTTPError) -> str:
+    """Why, in the server's words; or what stands before it answers."""
+    try:
+        return str(json.loads(error.read())["error_description"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {error.code}: `epicrisis doctor` says which part does not answer"
 
 
 def _ask(request: Request) -> Any:

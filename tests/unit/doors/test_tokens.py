@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from datetime import UTC, datetime, timedelta
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from starlette.testclient import TestClient
 
+from epicrisis.doors.fhir_http import client
 from epicrisis.doors.fhir_http.answers import Answer
 from epicrisis.doors.fhir_http.app import Call, Door, Interaction
 from epicrisis.doors.fhir_http.assembled import base_of
@@ -19,7 +23,7 @@ from epicrisis.doors.fhir_http.assertions import MemoryAssertions
 from epicrisis.doors.fhir_http.caller import Caller, scopes
 from epicrisis.doors.fhir_http.client import assertion, form
 from epicrisis.doors.fhir_http.tokens import ENDPOINT, REVOKE, Registered, Tokens, registered
-from epicrisis.errors import SettingsError
+from epicrisis.errors import Refused, SettingsError
 from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
 from tests.unit.doors.support import recorder
@@ -284,3 +288,21 @@ def test_a_wrong_registration_is_named_and_its_keys_not_shown(
     with pytest.raises(SettingsError, match=said) as refused:
         registered(read_operators(folder(tmp_path, keys, manifest)))
     assert str(KEY.as_dict(private=True)["d"]) not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error_description": "the key is unknown"}', "the key is unknown"),
+        (b'{"resourceType": "OperationOutcome"}', "status 503: `epicrisis doctor` says"),
+        (b"Bad Gateway", "status 503"),
+        (b"[]", "status 503"),
+    ],
+)
+def test_whoever_gets_no_token_is_told_why(body: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> Any:
+        raise HTTPError("http://here", 503, "", Message(), io.BytesIO(body))
+
+    monkeypatch.setattr(client, "urlopen", refuses)
+    with pytest.raises(Refused, match=f"no access token for his: {said}"):
+        client.access_token("http://here/fhir", "his", KEY)

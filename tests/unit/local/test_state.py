@@ -22,8 +22,9 @@ def state(tmp_path: Path) -> State:
 
 
 def test_damaged_ports_are_chosen_anew(state: State) -> None:
-    state.ports_file.write_text('{"kafka": 4')
-    assert state.port("kafka") is None
+    for damaged in ('{"kafka": 4', '{"kafka": "4"}', '{"kafka": 0}', '{"kafka": 99999}'):
+        state.ports_file.write_text(damaged)
+        assert state.port("kafka") is None
     state.remember_port("kafka", 4711)
     assert state.port("kafka") == 4711
 
