@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -58,19 +59,31 @@ def files(paths: Iterable[Path]) -> list[Path]:
     Raises
     ------
     Refused
-        A path does not exist, or there is nothing to import.
+        A path does not exist, is neither file nor folder, or cannot be read; or there is nothing to import.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.name.endswith(_SUFFIXES) and p.is_file())
+            found += sorted(p for p in _inside(path) if p.name.endswith(_SUFFIXES) and p.is_file())
         elif path.is_file():
             found.append(path)
+        elif path.exists():
+            raise Refused(f"{path}: only files and folders are read, because some are read twice: save it as a file")
         else:
             raise Refused(f"{path}: there is no such file or folder")
     if not found:
         raise Refused(f"nothing to import: looked for {', '.join(_SUFFIXES)}")
     return list(dict.fromkeys(found))
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Whatever lies in a folder and its folders; links to folders are not followed."""
+
+    def closed(error: OSError) -> None:
+        raise Refused(f"{error.filename}: cannot be read: {error.strerror}; nothing was imported") from None
+
+    for at, _, names in os.walk(folder, onerror=closed):
+        yield from (Path(at, name) for name in names)
 
 
 def import_files(

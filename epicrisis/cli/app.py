@@ -43,6 +43,7 @@ COMMAND_MODULES: tuple[str, ...] = (
 SILENT = frozenset(("psycopg.OperationalError", "kafka.errors.RetriableError"))
 """What foreign errors are called that come of a server which does not answer, or not yet."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 STDOUT = 1
 
 app = typer.Typer(
@@ -135,10 +136,10 @@ def unexpected(error: Exception) -> NoReturn:
     kind, *bases = (f"{one.__module__}.{one.__name__}" for one in type(error).__mro__)
     if kind == "psycopg.errors.DiskFull":
         fail("PostgreSQL has no space left: make some, then do the same again (what is done stays done)")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        fail(f"cannot write {error.filename or 'any more'}: {os.strerror(error.errno)}")
     if SILENT.intersection((kind, *bases)) or isinstance(error, ConnectionError):
         fail(f"a server does not answer ({kind}): `epicrisis doctor` says which, and what to do")
+    if isinstance(error, OSError) and error.errno is not None and (error.filename or error.errno in FULL):
+        fail(f"{error.filename or 'no more can be written'}: {os.strerror(error.errno)}")
     print(*traceback.format_tb(error.__traceback__), sep="", end="", file=sys.stderr)  # noqa: T201
     fail(f"unexpected {kind}: a defect; report it with the lines above, which hold no data")
 

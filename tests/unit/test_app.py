@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_is_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
         writes = epicrisis("schema", "list", stdout=full)
         said = writes.communicate()[1].splitlines()
-    assert said[0] == b"epicrisis: cannot write any more: No space left on device"
+    assert said[0] == b"epicrisis: no more can be written: No space left on device"
     assert writes.returncode not in (0, None)
 
 
@@ -114,6 +114,11 @@ def test_of_what_libraries_say_only_a_role_repeats_something(
         (psycopg.errors.AdminShutdown("terminating connection"), "a server does not answer"),
         (psycopg.errors.CannotConnectNow("the database system is starting up"), "a server does not answer"),
         (ConnectionResetError("reset by peer"), "a server does not answer"),
+        (
+            PermissionError(13, "Meier", "/state/operators/a/manifest.toml"),
+            "/state/operators/a/manifest.toml: Permission",
+        ),
+        (OSError(28, "Meier"), "no more can be written: No space left"),
         (KafkaTimeoutError("Unable to bootstrap from 10.0.0.1:9092"), "a server does not answer"),
         (psycopg.errors.UniqueViolation("Key (name)=(Meier) exists"), "a defect"),
     ],

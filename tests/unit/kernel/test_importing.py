@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,29 @@ def test_each_line_that_is_read_again_is_the_one_that_waited(tmp_path: Path) -> 
 def test_a_file_that_is_named_twice_is_one(tmp_path: Path) -> None:
     one = patient(tmp_path / "Patient.ndjson")
     assert files([one, tmp_path, one]) == [one]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "a" / "closed"
+    inside.mkdir(parents=True)
+    (inside / "one.json").write_bytes(b"{}")
+    (inside / "up").symlink_to("..")
+    assert files([tmp_path]) == [inside / "one.json"]
+    listed = os.scandir
+
+    def closed(at: str) -> Any:
+        if Path(at) == inside:
+            raise PermissionError(13, "Permission denied", at)
+        return listed(at)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(Refused, match=f"{inside}: cannot be read: Permission denied"):
+        files([tmp_path])
+
+
+def test_what_cannot_be_read_twice_is_not_called_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(Refused, match="save it as a file"):
+        files([tmp_path / "pipe.json"])
+    with pytest.raises(Refused, match="there is no such file"):
+        files([tmp_path / "nothing.json"])
