@@ -1,8 +1,8 @@
 """The chart: every patient's current resources and where each of their versions lies. Bodies stay sealed in the ledger.
 
 A row says what a chart is searched by, and which events hold the resource's versions: the ledger's key is (subject,
-source, seq). Codes, references and dates are read off the resource itself (`epicrisis.fhir.search`). A clinic reads the
-charts of the patients of its roster, and everybody the directory.
+source, seq). Codes, references and dates are read off the resource itself (`epicrisis.fhir.searched`). A clinic reads
+the charts of the patients of its roster, and everybody the directory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from epicrisis.event import Meta, makes_version, record, replace
-from epicrisis.fhir.search import NOTHING, WORDS, Facts, facts, standing_for
+from epicrisis.fhir.searched import NOTHING, WORDS, Facts, facts, standing_for
 from epicrisis.projection import Key, Projection, Scope
 from schemas.chart import ResourceAmended, ResourceRecorded, ResourceRetracted
 from schemas.common import Coding

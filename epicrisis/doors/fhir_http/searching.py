@@ -17,7 +17,8 @@ from epicrisis.doors.fhir_http.query import Identified, Named, Search, is_uuid, 
 from epicrisis.doors.fhir_http.reading import PAGE, STRICT, UNREADABLE, Reader, Seen, links_of
 from epicrisis.fhir.outcome import Problem
 from epicrisis.fhir.provenance import PROVENANCE
-from epicrisis.fhir.search import patient_parameters, references_of, token
+from epicrisis.fhir.search import patient_parameters, token
+from epicrisis.fhir.searched import references_of
 
 ROSTER = "(SELECT subject FROM read.roster WHERE clinic_id = current_setting('epicrisis.clinic', true))"
 

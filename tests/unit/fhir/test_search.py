@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epicrisis.fhir.search import ANY, FOREVER, NOTHING, facts, interval, normal, parameters, patient_parameters, token
+from epicrisis.fhir.search import ANY, FOREVER, interval, normal, parameters, patient_parameters, token
+from epicrisis.fhir.searched import NOTHING, facts
 from epicrisis.fhir.spec import types
 
 
