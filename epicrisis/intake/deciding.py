@@ -14,7 +14,8 @@ from epicrisis.event import Meta, event_type, event_version, makes_version
 from epicrisis.fhir.codes import Reading
 from epicrisis.intake.identity import event_ids
 from epicrisis.intake.inbox import Message
-from epicrisis.intake.resolve import Item, Resolver
+from epicrisis.intake.items import Item
+from epicrisis.intake.resolve import Resolver
 from epicrisis.journal import Append, History, Journal, NewEvent
 
 

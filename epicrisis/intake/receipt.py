@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from epicrisis.intake.deciding import Decided, Versions
-from epicrisis.intake.resolve import Item
+from epicrisis.intake.items import Item
 
 Did: TypeAlias = Literal["created", "updated", "unchanged", "deleted"]
 

@@ -27,9 +27,10 @@ from epicrisis.intake.check import check
 from epicrisis.intake.deciding import Decided, decide_all
 from epicrisis.intake.identity import Digests, message_id, named_message_id
 from epicrisis.intake.inbox import Inbox, Message, Plain, seal_original, unseal_original
+from epicrisis.intake.items import Item
 from epicrisis.intake.known import Known
 from epicrisis.intake.receipt import Receipt, outcomes
-from epicrisis.intake.resolve import Item, Resolver
+from epicrisis.intake.resolve import Resolver
 from epicrisis.intake.terms import CodeMaps, Terms
 from epicrisis.journal import Claim, Journal
 

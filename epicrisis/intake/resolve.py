@@ -5,59 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any
-from urllib.parse import parse_qs
 from uuid import UUID
-
-import msgspec
 
 from epicrisis.codec.layout import Unindented, unindented
 from epicrisis.errors import Foreign, Malformed, NotHere, Refused, Unresolved
-from epicrisis.fhir.gate import Checked, Entry
+from epicrisis.fhir.gate import Checked
 from epicrisis.fhir.references import VALUES, cut, place_of, text_of, written
-from epicrisis.fhir.values import absent
 from epicrisis.intake import whose
 from epicrisis.intake.identity import Digests, identifiers, local_id, resource_id
+from epicrisis.intake.items import CONDITIONAL, RELATIVE, Item, identifier_in, item_of
 from epicrisis.intake.known import Finder, Known
 from epicrisis.journal import Claim
 
-_RELATIVE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?\Z").match
 _ELSEWHERE = re.compile(r"urn:epicrisis:([a-z0-9_-]+):([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})\Z").match
-_CONDITIONAL = re.compile(r"([A-Z][A-Za-z]+)\?(\S+)\Z").match
-_ETAG = re.compile(r'(?:W/)?"?(\d{1,9})"?\Z').match
-_CLUSTER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z").match
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z").match
 
 _SUBJECT_DEPTH = 3
-
-
-class Item(msgspec.Struct, gc=False):
-    """A resource of the message on its way to the services.
-
-    ``found_by``: id, identifier, or new. ``alone``: it is about no patient, but its own subject.
-    """
-
-    index: int
-    resource_type: str
-    method: str
-    own_id: str | None
-    parsed: Any
-    raw: bytes
-    resource_id: str
-    found_by: str = "new"
-    subject: UUID | None = None
-    digests: tuple[bytes, ...] = ()
-    if_none_exist: bool = False
-    alone: bool = False
-    reference: str = ""
-    by_cluster_id: bool = False
-    """It was addressed by the id that it has here, not by its sender's own."""
-    criterion: tuple[str, str] | None = None
-    """System and value of the identifier that it names its resource by."""
-    if_match: int | None = None
-    """The version that it changes; None: whichever."""
-    kept_for: UUID | None = None
-    """The subject of the resource that its condition, or the id that it has here, has found."""
 
 
 class Resolver:
@@ -87,7 +50,8 @@ class Resolver:
         Malformed
             A reference that leads nowhere, an entry that cannot be carried out: with its place.
         """
-        items = [self._item(entry) for entry in self._checked.entries if not _empty(entry)]
+        asked = [entry for entry in self._checked.entries if entry.parsed is not None or entry.method is not None]
+        items = [item_of(entry, self.where(entry.index), self._operator, self._message) for entry in asked]
         if not items:
             raise Malformed("there is no resource in it to take in", self._checked.resource_type)
         cuts = [cut(item.raw) for item in items]
@@ -122,59 +86,7 @@ class Resolver:
                     found.setdefault(service, []).append(Claim(digest, UUID(item.resource_id)))
         return found
 
-    # Names
-
-    def _item(self, entry: Entry) -> Item:
-        self._at = entry.index
-        kind, own_id = entry.resource_type, None
-        if entry.parsed is not None and not absent(entry.parsed.id):
-            own_id = entry.parsed.id
-        method = entry.method or "PUT"
-        if method not in ("POST", "PUT", "DELETE"):
-            raise Malformed("only POST, PUT and DELETE can be carried out", f"{self._place}.request.method")
-        if method == "POST" and kind is not None and entry.url and entry.url != kind:
-            raise Malformed(
-                "a POST goes to the type of its resource: operations are not carried out", f"{self._place}.request.url"
-            )
-        if method != "POST" and entry.url:
-            named = _RELATIVE(entry.url)
-            if named is None or (kind is not None and named[1] != kind):
-                if not _CONDITIONAL(entry.url) or method == "DELETE":
-                    raise Malformed("the address must be Type/id of this resource", f"{self._place}.request.url")
-            else:
-                if own_id not in (None, named[2]):
-                    raise Malformed(
-                        "the id of the resource is not the one in its address", f"{self._place}.request.url"
-                    )
-                kind, own_id = named[1], named[2]
-        if kind is None:
-            raise Malformed("there is neither a resource nor the address of one", self._place)
-        if own_id is not None:
-            at = resource_id(self._operator, kind, own_id)
-        else:
-            at = local_id(self._message, entry.index)
-        item = Item(entry.index, kind, method, own_id, entry.parsed, entry.raw or b"", at)
-        item.by_cluster_id = entry.method in ("PUT", "DELETE") and own_id is not None and bool(_CLUSTER_ID(own_id))
-        item.if_none_exist = entry.if_none_exist is not None
-        if entry.if_none_exist is not None:
-            item.criterion = self._criterion(kind, entry.if_none_exist.lstrip("?"), "ifNoneExist")
-        elif method == "PUT" and entry.url and (conditional := _CONDITIONAL(entry.url)):
-            item.criterion = self._criterion(kind, conditional[2], "url")
-        if entry.if_match is not None:
-            expected = _ETAG(entry.if_match)
-            if expected is None:
-                raise Malformed('the version must be written as W/"3"', f"{self._place}.request.ifMatch")
-            item.if_match = int(expected[1])
-        return item
-
-    def _criterion(self, kind: str, query: str, name: str) -> tuple[str, str]:
-        pair = _identifier(query)
-        if pair is None:
-            raise Malformed(
-                f"a condition on a {kind} must be identifier=system|value; without one, put it under an id of your own",
-                f"{self._place}.request.{name}",
-            )
-        return pair
+    # Who is known already
 
     def _identify(self, items: list[Item], values: set[bytes]) -> None:
         """Find who is known already: by the sender's own id first, else by identifiers."""
@@ -225,7 +137,7 @@ class Resolver:
                     subjects.add(own_id)
                 elif _UUID(own_id):
                     streams.add((kind, f"{kind}/{own_id}"))
-            elif (found := _CONDITIONAL(value)) and found[1] in self._identifying and (pair := _identifier(found[2])):
+            elif (found := CONDITIONAL(value)) and found[1] in self._identifying and (pair := identifier_in(found[2])):
                 digests.add((found[1], self._digests.identifier(self._operator, found[1], *pair)))
         self._journals.ask(digests, [UUID(own_id) for own_id in subjects if _UUID(own_id)], streams)
 
@@ -312,14 +224,14 @@ class Resolver:
     def _find(self, value: str) -> str:
         if value.startswith("#"):
             return value
-        if named := _RELATIVE(value):
+        if named := RELATIVE(value):
             here = self._known.get(f"{named[1]}/{named[2]}")
             return (here or f"{named[1]}/{self._named(self._operator, named[1], named[2])}") + (named[3] or "")
         if elsewhere := _ELSEWHERE(value):
             return f"{elsewhere[2]}/{self._named(elsewhere[1], elsewhere[2], elsewhere[3])}"
         if value.startswith(("urn:uuid:", "urn:oid:")):
             raise Malformed("a reference names a resource that is not in this message", self._place)
-        if conditional := _CONDITIONAL(value):
+        if conditional := CONDITIONAL(value):
             return f"{conditional[1]}/{self._identified(conditional[1], conditional[2])}"
         return value
 
@@ -339,7 +251,7 @@ class Resolver:
         return resource_id(operator, kind, own_id)
 
     def _identified(self, kind: str, query: str) -> str:
-        pair = _identifier(query)
+        pair = identifier_in(query)
         if kind not in self._identifying or pair is None:
             kinds = ", ".join(sorted(self._identifying))
             raise Malformed(f"a conditional reference must be Type?identifier=system|value, of {kinds}", self._place)
@@ -408,23 +320,12 @@ class Resolver:
         return f"Bundle.entry[{index}]" if self._checked.resource_type == "Bundle" else self._checked.resource_type
 
 
-def _empty(entry: Entry) -> bool:
-    return entry.parsed is None and entry.method is None
-
-
 def _name(value: str, operator: str) -> tuple[str, str, str] | None:
     """Operator, type and id in a reference that names them; ``operator`` where it names none."""
-    if named := _RELATIVE(value):
+    if named := RELATIVE(value):
         return operator, named[1], named[2]
     elsewhere = _ELSEWHERE(value)
     return (elsewhere[1], elsewhere[2], elsewhere[3]) if elsewhere else None
-
-
-def _identifier(query: str) -> tuple[str, str] | None:
-    """System and value of ``identifier=system|value``, where that is all there is."""
-    terms = parse_qs(query)
-    system, bar, value = terms.get("identifier", [""])[0].rpartition("|")
-    return (system, value) if bar and len(terms) == 1 else None
 
 
 class _Written(dict[bytes, bytes]):
