@@ -28,7 +28,7 @@ from epicrisis.journal.postgres_outgoing import PostgresOutgoing
 from epicrisis.producing import Batch, Producer
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of
-from epicrisis.stopping import Signal
+from epicrisis.stopping import Signal, back_off
 
 LEASE_SECONDS = 10.0
 IDLE_SECONDS = (0.01, 0.04)
@@ -227,7 +227,7 @@ class Pump:
                 say("relay waits", service=self.service, error=type(error).__name__, attempt=failures)
                 if not expected:
                     self.start_over()
-                stop.wait(min(5.0, 0.1 * 2 ** min(failures, 6)))
+                stop.wait(back_off(failures))
                 continue
             failures = 0
             if sent:

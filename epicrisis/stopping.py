@@ -1,8 +1,15 @@
-"""How the loops of a role are told to stop, and wait meanwhile."""
+"""How the loops of a role are told to stop, and how long they wait before they try again."""
 
 from __future__ import annotations
 
 from typing import Protocol
+
+BACK_OFF_SECONDS = 5.0
+
+
+def back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(BACK_OFF_SECONDS, 0.1 * 2.0 ** min(failures, 6))
 
 
 class Signal(Protocol):

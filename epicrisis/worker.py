@@ -28,12 +28,11 @@ from epicrisis.projecting.parking import Missing, retry_one, too_many, waiting_f
 from epicrisis.projecting.store import Store
 from epicrisis.records import without_headers
 from epicrisis.settings import Settings
-from epicrisis.stopping import Signal
+from epicrisis.stopping import Signal, back_off
 
 BATCH = 4_000
 POLL_MS = 200
 HEAL_SECONDS = LOOK_SECONDS = 2.0
-BACK_OFF_SECONDS = 5.0
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
 """The database is away, or has ended the transaction of a worker that was frozen in it."""
 
@@ -110,6 +109,8 @@ class Worker:
         self._held = Held({})
         self._heal_at = self._look_at = 0.0
         self._given_by = math.inf
+        self._failures = 0
+        """In a row: how often it could not follow the log since it last did something."""
 
     @property
     def _names(self) -> list[str]:
@@ -127,19 +128,17 @@ class Worker:
         EpicrisisError
             Something that waiting does not mend: too many parked subjects, or an offset that the log no longer has.
         """
-        failures = 0
         while not self._stop.is_set():
             try:
                 self._follow()
-                failures = 0
             except OffsetOutOfRangeError:
                 raise EpicrisisError(
                     f"{self._topic} no longer has the offset to read on from: rebuild the read models from the ledger"
                 ) from None
             except (*PASSING, KafkaError, Unreachable, Zombie) as error:
-                failures += 1
-                log.warning("worker waits", error=type(error).__name__, attempt=failures)
-                self._stop.wait(min(BACK_OFF_SECONDS, 0.1 * 2**failures))
+                self._failures += 1
+                log.warning("worker waits", error=type(error).__name__, attempt=self._failures)
+                self._stop.wait(back_off(self._failures))
 
     def _follow(self) -> None:
         consumer = self._connect()
@@ -215,6 +214,7 @@ class Worker:
         applying, self._applying = self._applying, None
         if applying is not None:
             applying.result()
+            self._failures = 0
 
     def _read(self, records: Sequence[Any]) -> Batch:
         batch = Batch([], [], {})

@@ -18,7 +18,8 @@ from epicrisis.projection import Projection
 from epicrisis.rebuild.fill import Filler
 from epicrisis.settings import Settings
 from epicrisis.sql import queries
-from epicrisis.worker import BACK_OFF_SECONDS, PASSING
+from epicrisis.stopping import back_off
+from epicrisis.worker import PASSING
 
 _SQL = queries("epicrisis.rebuild")
 LOOK_SECONDS = 0.2
@@ -113,7 +114,7 @@ def _fill(settings: Settings, names: Sequence[tuple[str, str]], goes_on: Callabl
                         "the database does not answer: see `epicrisis doctor`, then rebuild again"
                     ) from None
                 log.warning("filling waits", error=type(error).__name__, attempt=failures)
-                time.sleep(min(BACK_OFF_SECONDS, 0.1 * 2**failures))
+                time.sleep(back_off(failures))
     finally:
         for one in (filler, keys, database):
             one.close()

@@ -24,11 +24,10 @@ from epicrisis.doors.kafka_inbox.queues import Queues
 from epicrisis.errors import SettingsError, Unreachable
 from epicrisis.operators import Operator
 from epicrisis.settings import Settings
-from epicrisis.stopping import Signal
+from epicrisis.stopping import Signal, back_off
 
 POLL_MS, BATCH = 100, 100
 LOOK_SECONDS = 30.0
-BACK_OFF_SECONDS = 5.0
 
 CONSUMER: dict[str, Any] = {
     "client_id": "epicrisis-inbox",
@@ -113,6 +112,8 @@ class Inboxes:
         self._refusals: dict[Place, bytes] = {}
         self._replies: dict[Place, tuple[int, Reply, bool]] = {}
         self._failures: dict[Place, int] = {}
+        self._lost = 0
+        """How often Kafka or PostgreSQL did not answer, since they did."""
         self._producer: Any = None
         self._sending = threading.Lock()
         self._threads = [threading.Thread(target=self._answer_all, name=f"inbox {n}") for n in range(threads)]
@@ -126,16 +127,14 @@ class Inboxes:
         """Take and answer messages until stopped; what fails for a while is tried again with back-off."""
         for thread in self._threads:
             thread.start()
-        failures = 0
         try:
             while not self._stop.is_set():
                 try:
                     self._follow()
-                    failures = 0
                 except (KafkaError, psycopg.Error, Unreachable, OSError) as error:
-                    failures += 1
-                    log.warning("inbox waits", error=type(error).__name__, attempt=failures)
-                    self._stop.wait(min(BACK_OFF_SECONDS, 0.1 * 2 ** min(failures, 6)))
+                    self._lost += 1
+                    log.warning("inbox waits", error=type(error).__name__, attempt=self._lost)
+                    self._stop.wait(back_off(self._lost))
         finally:
             self._stop.set()
             self._queues.close()
@@ -164,6 +163,7 @@ class Inboxes:
                 except OffsetOutOfRangeError as error:
                     self._to_the_beginning(consumer, list(error.args[0]))
                     continue
+                self._lost = 0
                 for partition, records in polled.items():
                     if partition in self._mine:
                         self._queues.put(self._mine[partition], records)
@@ -261,7 +261,7 @@ class Inboxes:
             except LATER as error:
                 failures += 1
                 log.warning("inbox waits", error=type(error).__name__, attempt=failures)
-                self._stop.wait(min(BACK_OFF_SECONDS, 0.1 * 2 ** min(failures, 6)))
+                self._stop.wait(back_off(failures))
         return None
 
     def _answer(self, judge: Judge, place: Place, record: Any) -> tuple[bool, float]:
@@ -283,7 +283,7 @@ class Inboxes:
                 error=type(error).__name__,
                 attempt=failures,
             )
-            return False, min(BACK_OFF_SECONDS, 0.05 * 2 ** min(failures, 7))
+            return False, back_off(failures)
         self._replies.pop(place, None)
         self._failures.pop(place, None)
         metrics.answered(place.operator, taken_in)
