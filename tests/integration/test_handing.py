@@ -18,7 +18,8 @@ from select import select
 import pytest
 
 PROGRAM = Path(__file__).with_name("answering.py")
-SECONDS = 20.0
+SECONDS = 30.0
+"""Less than `handing.END_SECONDS`, after which whoever has not ended is killed."""
 
 
 class Running:
@@ -82,6 +83,11 @@ def test_connections_that_come_together_go_to_the_processes_in_turn(running: Run
     for _ in range(5):
         with running.connected(4) as some:
             assert sorted(Counter(map(asked, some)).values()) == [2, 2]
+
+
+def test_who_calls_before_they_are_ready_is_shared_out_as_well(to_be_ended: Running) -> None:
+    with to_be_ended.connected(4) as some:
+        assert sorted(Counter(map(asked, some)).values()) == [2, 2]
 
 
 def test_whoever_has_a_connection_answers_all_that_comes_along_it(running: Running) -> None:
