@@ -87,7 +87,7 @@ def load(settings: Settings, size: int, workers: int) -> int:
             admin.execute("CHECKPOINT")
     published = checkpoints(settings)
     published.publish()
-    published.store.database.close()  # type: ignore[attr-defined]
+    published.store.close()
     return events
 
 

@@ -170,7 +170,7 @@ def live(settings: Settings, keys: KeyStore, number: int, size: int) -> Iterator
         "note": f"one over {number:,} events took role and database {beside:.2f} s of processor",
     }
     database.close()
-    made.store.database.close()  # type: ignore[attr-defined]
+    made.store.close()
 
 
 def _alone(ledger: LedgerFollower, items: Sequence[Delivered]) -> float:
@@ -193,7 +193,7 @@ def export_and_verify(settings: Settings, keys: KeyStore, number: int) -> Iterat
     database.close()
     made = checkpoints(settings)
     made.publish()
-    made.store.database.close()  # type: ignore[attr-defined]
+    made.store.close()
     policy = Policy.parse(published_policy(settings))
     took = []
     for _ in range(3):

@@ -13,13 +13,14 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from epicrisis import projection as projecting
+from epicrisis import folding
 from epicrisis.access.api import ACCESS
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.errors import Poison, Refused
 from epicrisis.event import Meta, fields_of
+from epicrisis.folding import Folded, Rows, apply
 from epicrisis.ledger import Entry
-from epicrisis.projection import Folded, Key, Projection, Rows, Table, apply
+from epicrisis.projection import Key, Projection, Table
 
 Delivered = Mapping[tuple[str, int], datetime]
 """By service and seq: when an event was first given to somebody."""
@@ -114,7 +115,7 @@ def through(projection: Projection, history: Iterable[Fact]) -> Mapping[str, lis
 
 def folded(projection: Projection, history: Iterable[Fact]) -> Folded:
     """The same, and the number of the event that shaped each row last."""
-    return projecting.folded(projection, ((fact.body, fact.meta, fact.n) for fact in readable(projection, history)))
+    return folding.folded(projection, ((fact.body, fact.meta, fact.n) for fact in readable(projection, history)))
 
 
 def readable(projection: Projection, history: Iterable[Fact]) -> Iterator[Fact]:

@@ -37,6 +37,9 @@ class MemoryRecords:
             self.__dict__.update(before)
             raise
 
+    def close(self) -> None:
+        pass
+
     def lock(self) -> None:
         pass
 

@@ -30,6 +30,9 @@ class PostgresRecordStore:
         with self.database.transaction() as cur:
             yield PostgresRecords(cur)
 
+    def close(self) -> None:
+        self.database.close()
+
 
 class PostgresRecords:
     """See `Records`."""

@@ -104,3 +104,7 @@ class RecordStore(Protocol):
     def transaction(self) -> AbstractContextManager[Records]:
         """Committed at the end, rolled back on any error."""
         ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...

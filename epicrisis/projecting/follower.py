@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
+from epicrisis.folding import Cell, Count, Rows, apply
 from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
 from epicrisis.projecting.store import Saved, Transaction
-from epicrisis.projection import Cell, Count, Key, Place, Projection, Rows, Step, apply
+from epicrisis.projection import Key, Place, Projection, Step
 
 
 class ProjectionFollower:

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.database import Database
+from epicrisis.folding import Count, Rows
 from epicrisis.projecting.batch import UNWRITABLE
 from epicrisis.projecting.decoding import Decoder
 from epicrisis.projecting.delivery import QUEUED, Delivered, Failure
@@ -27,7 +28,7 @@ from epicrisis.projecting.positions import positions_of
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.projecting.store import Parked
 from epicrisis.projecting.tables import Extended, TableStore
-from epicrisis.projection import Count, Place, Projection, Rows
+from epicrisis.projection import Place, Projection
 from epicrisis.slices import partition_of, slice_of
 from epicrisis.sql import queries
 

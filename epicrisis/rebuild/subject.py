@@ -20,6 +20,7 @@ from epicrisis.assembly import codec, key_store
 from epicrisis.codec import Codec, KeyStore
 from epicrisis.database import Database, briefly
 from epicrisis.errors import EpicrisisError, Refused
+from epicrisis.folding import Count, Rows
 from epicrisis.found import projection, projections
 from epicrisis.ledger import LEDGER, history
 from epicrisis.projecting.batch import UNWRITABLE, park
@@ -31,7 +32,7 @@ from epicrisis.projecting.generations import LIVE, generations
 from epicrisis.projecting.positions import positions_of
 from epicrisis.projecting.postgres import PostgresTransaction
 from epicrisis.projecting.store import Saved
-from epicrisis.projection import Count, Place, Projection, Rows
+from epicrisis.projection import Place, Projection
 from epicrisis.rebuild.fill import FROM_THE_LEDGER
 from epicrisis.settings import Settings
 from epicrisis.slices import partition_of, slice_of

@@ -77,7 +77,7 @@ class Filled:
     def publish(self) -> None:
         made = assembled.checkpoints(self.settings)
         role.once(made, role.post)
-        made.store.database.close()  # type: ignore[attr-defined]
+        made.store.close()
 
     def policy(self) -> Policy:
         return Policy.parse(assembled.published_policy(self.settings))
@@ -253,7 +253,7 @@ def test_a_checkpoint_role_runs_until_it_is_stopped_and_waits_for_a_database(fil
     thread.join(60)
     assert not thread.is_alive(), time.monotonic() - began
     assert len(asked) >= 2
-    made.store.database.close()  # type: ignore[attr-defined]
+    made.store.close()
 
 
 def test_an_erased_patient_is_still_proved(filled: Filled) -> None:

@@ -15,8 +15,9 @@ from psycopg import sql
 
 from epicrisis.assembly import codec, key_store
 from epicrisis.codec import DataKey
+from epicrisis.folding import fold
 from epicrisis.found import projections, services
-from epicrisis.projection import Projection, fold
+from epicrisis.projection import Projection
 from epicrisis.settings import Settings
 from tests.acceptance.support import UNSAID, inbox_counts, read_digests, rows
 from tests.faults.processes.history import Acknowledged, Archived, Event, Look, Rest

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from epicrisis.audit.chain import ENTRY, entry_of, first_link, next_link
 from epicrisis.event import Meta
+from epicrisis.folding import folded
 from epicrisis.intake import Receipt
 from epicrisis.journal import Append
 from epicrisis.projecting.memory import MemoryTransaction
 from epicrisis.projecting.store import Archived
-from epicrisis.projection import SHAPED_BY, Projection, folded
+from epicrisis.projection import SHAPED_BY, Projection
 from epicrisis.slices import slice_of
 from tests.faults.simulation.model import Models, Trail, plain_codec
 from tests.faults.simulation.schedule import Seen

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epicrisis.event import Meta, event_type, record, replace
-from epicrisis.projection import Cell, Place, Projection, Rows, Scope, apply, fold
+from epicrisis.folding import Cell, Rows, apply, fold
+from epicrisis.projection import Place, Projection, Scope
 from schemas.registration import PatientDeathRecorded, PatientShared
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

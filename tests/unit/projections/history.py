@@ -11,7 +11,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from epicrisis.event import Meta, event_type
-from epicrisis.projection import Projection, fold
+from epicrisis.folding import fold
+from epicrisis.projection import Projection
 from schemas.access_audit import (
     AccessRecorded,
     BreakGlassEnded,

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 
 import projections
 from epicrisis.event import event_type, is_record
-from epicrisis.projection import Projection, Scope, fold
+from epicrisis.folding import fold
+from epicrisis.projection import Projection, Scope
 from schemas.access_audit import EVENTS as ACCESS
 from tests.unit.projections.history import STORY, Happened, two_orders
 
