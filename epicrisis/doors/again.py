@@ -75,6 +75,7 @@ def resubmitted(
     for held in some:
         row: dict[str, Any] = {"id": held.id, "operator": held.operator, "door": held.door, "message": None}
         try:
+            quarantine.waits(held)
             original = quarantine.original(held)
             message = way(held.door).send(held, original)
             quarantine.resubmitted(held, message, by)

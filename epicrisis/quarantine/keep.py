@@ -184,10 +184,25 @@ class Quarantine:
             raise Refused("a message is discarded for a reason: write it down")
         self._settle(replace(held, state=DISCARDED, settled=self._clock(), by=by, reason=reason.strip()))
 
+    def waits(self, held: Held) -> None:
+        """Nobody has settled it.
+
+        Raises
+        ------
+        Refused
+            Somebody has: what was discarded stays discarded.
+        """
+        if held.state != WAITING:
+            raise _settled(held)
+
     def _settle(self, held: Held) -> None:
         if not self._store.settle(held):
-            raise Refused(f"the message {held.id} does not wait any more: `epicrisis quarantine show {held.id}`")
+            raise _settled(held)
         log.info("quarantine settled", operator=held.operator, door=held.door, status=held.state)
+
+
+def _settled(held: Held) -> Refused:
+    return Refused(f"the message {held.id} does not wait any more: `epicrisis quarantine show {held.id}`")
 
 
 def _same(*parts: str) -> UUID:

@@ -64,6 +64,18 @@ def test_a_message_with_the_control_id_of_another_goes_in_under_a_name_of_its_ow
     assert len(house.events()) > before
 
 
+def test_what_was_discarded_is_not_sent_again(tmp_path: Path) -> None:
+    house = House()
+    house.send(ODD_SEX)
+    (held,) = house.quarantine.rows("stjude")
+    house.quarantine.discard(held, "another patient's", "ada")
+    tables = mended(tmp_path)
+    (row,) = resubmitted(lambda _: way(house, tables), house.quarantine, [house.quarantine.find(held.id)], "bob")
+    assert (row["outcome"], row["message"]) == ("refused", None)
+    assert "does not wait any more" in row["problems"]
+    assert not house.events()
+
+
 def test_killed_before_it_was_settled_a_message_is_sent_again_and_in_once() -> None:
     house, early = House(), bundle(observation(to="Patient/late"))
     id = house.quarantine.keep(
