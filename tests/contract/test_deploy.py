@@ -104,9 +104,9 @@ def test_a_role_is_told_whatever_its_command_can_be_told() -> None:
 def test_a_role_ends_when_it_is_asked_to_and_is_given_the_time_for_it() -> None:
     [role] = re.findall(r"^x-role: &role\n((?:  .*\n)+)", COMPOSE, re.MULTILINE)
     assert "\n  init: true" in role
-    for name in ("serve", "mllp"):
-        [minutes] = re.findall(r"^    stop_grace_period: (\d+)m$", SERVICES[name], re.MULTILINE)
-        assert int(minutes) * 60 >= END_SECONDS + 10 >= GRACE_SECONDS
+    [minutes] = re.findall(r"^  stop_grace_period: (\d+)m\b", role, re.MULTILINE)
+    assert int(minutes) * 60 >= END_SECONDS + 10 >= GRACE_SECONDS
+    assert not [name for name in ROLES if "stop_grace_period" in SERVICES[name]]
 
 
 def test_the_doctor_knows_every_variable_that_a_role_is_told() -> None:
