@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -13,8 +14,10 @@ from starlette.requests import Request
 
 from epicrisis.access.api import FAILED, REFUSED, SUCCESS, Access, Accessed, Action
 from epicrisis.doors.fhir_http.answers import Answer, refusal
-from epicrisis.doors.fhir_http.caller import Caller
+from epicrisis.doors.fhir_http.caller import Caller, is_resource_type
+from epicrisis.fhir.lexical import ID
 
+_ID = re.compile(ID).fullmatch
 _DOES: Mapping[tuple[str, str], tuple[str, Action]] = {
     ("GET", "/{type}/{id}"): ("read", "R"),
     ("GET", "/{type}/{id}/_history/{version}"): ("vread", "R"),
@@ -94,8 +97,9 @@ class Recording:
         caller, request = self.caller, self._request
         assert caller is not None, "or nothing would have been read"
         kind, id_ = request.path_params.get("type", ""), request.path_params.get("id", "")
+        kind = kind if is_resource_type(kind) else ""  # else it may be anything: a name, or what no database takes
         accessed = self.accessed
-        accessed.what = accessed.what or (f"{kind}/{id_}" if kind and id_ else "")
+        accessed.what = accessed.what or (f"{kind}/{id_}" if kind and _ID(id_) else "")
         some = accessed.accesses(
             caller.who(address=request.client.host if request.client else ""),
             now=datetime.now(UTC),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID, uuid4
 
 import msgspec
@@ -24,16 +24,18 @@ from epicrisis.doors.fhir_http.query import Identified, Named, is_uuid
 from epicrisis.errors import Refused
 
 _SHORT = 256
+_Text: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00\ud800-\udfff]*\Z")]
+"""What a database takes as text: one value that it does not take would stop all that is recorded of this caller."""
 
 
 class _B2b(msgspec.Struct):
-    subject_id: str = ""
-    purpose_of_use: list[str] = []
+    subject_id: _Text = ""
+    purpose_of_use: list[_Text] = []
 
 
 class _Break(msgspec.Struct):
-    patient: str = ""
-    reason: str = ""
+    patient: _Text = ""
+    reason: _Text = ""
     minutes: int = 60
     id: str = ""
 

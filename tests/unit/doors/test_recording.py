@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+import pytest
 from starlette.testclient import TestClient
 
 from epicrisis.access.api import Access
 from epicrisis.doors.fhir_http.answers import Answer, told
 from epicrisis.doors.fhir_http.app import Call, Door, Interaction
-from epicrisis.errors import NotRecorded
+from epicrisis.doors.fhir_http.opening import Opening
+from epicrisis.errors import NotRecorded, Refused
 from tests.unit.doors.support import BASE, House
 
 ADA = UUID(int=1)
@@ -68,3 +72,34 @@ def test_what_was_recorded_ahead_and_did_not_leave_is_recorded_as_that() -> None
         (ADA, 200, {"chart": {7}}),
         (ADA, 410, {}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("Observation/1", ("Observation", "Observation/1")),
+        ("%00/1", ("", "")),
+        ("Ada%20Lovelace/1", ("", "")),
+        ("Observation/%00", ("Observation", "")),
+        ("Observation/Ada%20Lovelace", ("Observation", "")),
+    ],
+)
+def test_of_an_address_only_what_can_be_a_type_and_an_id_is_recorded_as_such(path: str, kept: tuple[str, str]) -> None:
+    notes = Notes()
+    notes.client(lambda: Answer(body=b"{}")).get(f"/fhir/{path}")
+    assert {(one.resource_type, one.what) for one in notes.kept} == {kept}
+
+
+@pytest.mark.parametrize("bad", ["\0", "dr\0 7", "\ud800"])
+def test_what_no_database_takes_is_refused_where_a_client_says_who_uses_it_and_why(bad: str) -> None:
+    nothing: Any = None
+    opening = Opening(glass=nothing, names=nothing, chart=nothing, door="", clock=datetime.now)
+    caller = House.who("Bearer reader")
+    for said in (
+        {"hl7-b2b": {"subject_id": bad}},
+        {"hl7-b2b": {"purpose_of_use": [bad]}},
+        {"epicrisis-break-glass": {"patient": "1", "reason": bad}},
+    ):
+        with pytest.raises(Refused, match="cannot be read"):
+            opening.read(caller, said)
+    assert opening.read(caller, {"hl7-b2b": {"subject_id": "dr-7"}}).user == "dr-7"
