@@ -98,6 +98,10 @@ class Service:
     records: Callable[[Access], To] | None = None
     breaks: Callable[[Glass], To] | None = None
 
+    def may_keep(self, resource_type: str) -> bool:
+        """Whether it may keep resources of this type."""
+        return resource_type in self.reads or self.fallback is not None
+
     @property
     def takes(self) -> bool:
         """Whether messages can be for it: not for the one that records accesses."""

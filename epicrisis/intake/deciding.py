@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from epicrisis.intake.identity import event_ids
 from epicrisis.intake.inbox import Message
 from epicrisis.intake.items import Item
 from epicrisis.intake.resolve import Resolver
-from epicrisis.journal import Append, History, Journal, NewEvent
+from epicrisis.journal import Append, History, Journal, Naming, NewEvent
 
 
 @dataclass(slots=True)
@@ -91,12 +92,13 @@ def decide_all(
     subjects = {a.subject for some in addressed.values() for a in some}
     data_keys = keys.for_subjects(subjects) if subjects else {}
     minted = {i.subject for i in items if i.found_by == "new" and i.resource_type == "Patient" and not again}
+    namings = resolver.namings(items, message.received)
     plan: dict[str, Decided] = {}
     for service in services:
         commands = addressed.get(service.name)
         if commands:
             decided = _decide(
-                service, commands, message, journals[service.name], codec, data_keys, minted, resolver, again
+                service, commands, message, journals[service.name], codec, data_keys, minted, resolver, namings, again
             )
             if service.share is not None and not decided.already:
                 decided.members |= members
@@ -215,6 +217,7 @@ def _decide(
     keys: Mapping[UUID, DataKey],
     minted: set[UUID | None],
     resolver: Resolver,
+    namings: Mapping[int | None, list[Naming]],
     again: bool,
 ) -> Decided:
     by_subject: dict[UUID, list[_Addressed]] = {}
@@ -230,6 +233,7 @@ def _decide(
     for subject, some in by_subject.items():
         history = histories.get(subject) or History(0, {})
         states: dict[str, Any] = {}
+        named: dict[str, list[Naming]] = {}
         seq, events, key = history.head, [], keys[subject]
         for _, stream, to, index in some:
             if stream in states:
@@ -272,8 +276,10 @@ def _decide(
                 value = codec.encode(meta, body, key)
                 events.append(NewEvent(meta.id, seq, stream, meta.type, message.received, value))
             states[stream] = state
+            if namings and bodies and to.keeps:
+                named[stream] = namings.get(index, [])
         if events:
-            decided.appends.append(Append(subject, history.head, events))
+            decided.appends.append(Append(subject, history.head, events, list(chain.from_iterable(named.values()))))
     return decided
 
 

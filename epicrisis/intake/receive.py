@@ -199,7 +199,7 @@ class Intake:
 
     def _keeping(self, kind: str) -> list[Journal]:
         """The journals that may keep resources of a type: of those who read it, and of the fallback."""
-        return [self._journals[s.name] for s in self._services if kind in s.reads or s.fallback is not None]
+        return [self._journals[s.name] for s in self._services if s.may_keep(kind)]
 
     def _occupy(self, message: Message, subjects: set[UUID]) -> bool:
         """Record the message and occupy its subjects, waiting for the living, finishing for the dead."""

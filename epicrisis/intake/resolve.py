@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import chain
 from uuid import UUID
 
@@ -11,11 +12,12 @@ from epicrisis.codec.layout import Unindented, unindented
 from epicrisis.errors import Foreign, Malformed, NotHere, Refused, Unresolved
 from epicrisis.fhir.gate import Checked
 from epicrisis.fhir.references import VALUES, cut, place_of, text_of, written
+from epicrisis.fhir.values import absent
 from epicrisis.intake import whose
 from epicrisis.intake.identity import Digests, identifiers, local_id, resource_id
 from epicrisis.intake.items import CONDITIONAL, RELATIVE, Item, identifier_in, item_of
 from epicrisis.intake.known import Finder, Known
-from epicrisis.journal import Claim
+from epicrisis.journal import Claim, Naming
 
 _ELSEWHERE = re.compile(r"urn:epicrisis:([a-z0-9_-]+):([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})\Z").match
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z").match
@@ -85,6 +87,16 @@ class Resolver:
                     service = self._journals.indexing(item.resource_type)[0].name
                     found.setdefault(service, []).append(Claim(digest, UUID(item.resource_id)))
         return found
+
+    def namings(self, items: Sequence[Item], recorded: datetime) -> dict[int | None, list[Naming]]:
+        """By what these resources are found, by entry: the identifiers that several of their type may share."""
+        return {
+            item.index: [Naming(digest, UUID(item.resource_id), recorded) for digest in dict.fromkeys(digests)]
+            for item in items
+            if item.resource_type not in self._identifying
+            and not absent(getattr(item.parsed, "identifier", None))
+            and (digests := self._digests.identifiers_of(self._operator, item.resource_type, item.parsed))
+        }
 
     # Who is known already
 

@@ -1,6 +1,6 @@
 """The journal: a service's own event store, and the authority for what happened."""
 
-from epicrisis.journal.api import Append, Appended, Claim, History, Journal, NewEvent, Stored, Unnumbered
+from epicrisis.journal.api import Append, Appended, Claim, History, Journal, Naming, NewEvent, Stored, Unnumbered
 from epicrisis.journal.memory import MemoryJournal
 from epicrisis.journal.memory_outgoing import MemoryOutgoing
 from epicrisis.journal.outgoing import Outgoing
@@ -15,6 +15,7 @@ __all__ = [
     "Journal",
     "MemoryJournal",
     "MemoryOutgoing",
+    "Naming",
     "NewEvent",
     "Outgoing",
     "PostgresJournal",

@@ -50,13 +50,22 @@ class History:
     streams: Mapping[str, Sequence[Stored]]
 
 
+class Naming(NamedTuple):
+    """An identifier (its keyed digest) that a resource has in the version recorded then. Others may have it, too."""
+
+    digest: bytes
+    resource_id: UUID
+    recorded: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Events of one subject, numbered ``expected + 1`` onwards."""
+    """Events of one subject, numbered ``expected + 1`` onwards, and by what the resources are found that they keep."""
 
     subject: UUID
     expected: int
     events: Sequence[NewEvent]
+    namings: Sequence[Naming] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,10 @@ class Journal(Protocol):
         self, digests: Collection[bytes], subjects: Collection[UUID]
     ) -> tuple[dict[bytes, UUID], set[tuple[UUID, str]]]:
         """Whose identifiers these are; and which operators may write about those found, and about these subjects."""
+        ...
+
+    def named(self, digests: Collection[bytes]) -> list[Naming]:
+        """The resources that have had these identifiers, each with the last version that had it."""
         ...
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:

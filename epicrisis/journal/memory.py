@@ -9,7 +9,7 @@ from uuid import UUID
 
 from epicrisis.codec.writing import long
 from epicrisis.errors import Conflict
-from epicrisis.journal.api import Append, Appended, Claim, History, NewEvent, Stored, Unnumbered
+from epicrisis.journal.api import Append, Appended, Claim, History, Naming, NewEvent, Stored, Unnumbered
 from epicrisis.journal.outgoing import Row
 from epicrisis.slices import slice_of
 
@@ -27,6 +27,7 @@ class MemoryJournal:
         self._events: defaultdict[UUID, list[NewEvent]] = defaultdict(list)
         self._claims: dict[bytes, UUID] = {}
         self._members: set[tuple[UUID, str]] = set()
+        self._namings: dict[tuple[bytes, UUID], Naming] = {}
 
     def load(self, wanted: Mapping[UUID, Collection[str]]) -> dict[UUID, History]:
         with self._lock:
@@ -84,6 +85,7 @@ class MemoryJournal:
         for a in appends:
             at = slice_of(a.subject)
             self._events[a.subject].extend(a.events)
+            self._namings.update(((n.digest, n.resource_id), n) for n in a.namings)
             for e in a.events:
                 self.log.append((a.subject, e))
                 self.rows[at].append(Row(at, pos, e.seq, e.recorded, a.subject, e.id, e.type, e.value))
@@ -104,6 +106,10 @@ class MemoryJournal:
             found = {d: self._claims[d] for d in digests if d in self._claims}
             about = {*subjects, *found.values()}
             return found, {m for m in self._members if m[0] in about}
+
+    def named(self, digests: Collection[bytes]) -> list[Naming]:
+        with self._lock:
+            return [naming for naming in self._namings.values() if naming.digest in digests]
 
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:
         with self._lock:

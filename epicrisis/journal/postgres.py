@@ -13,7 +13,7 @@ import psycopg
 from epicrisis.database import Database
 from epicrisis.errors import Conflict
 from epicrisis.grouped import Grouped
-from epicrisis.journal.api import Append, Appended, Claim, History, NewEvent, Stored, Unnumbered
+from epicrisis.journal.api import Append, Appended, Claim, History, Naming, NewEvent, Stored, Unnumbered
 from epicrisis.slices import slice_of
 from epicrisis.sql import array, queries
 
@@ -101,9 +101,10 @@ class PostgresJournal:
         """Several small appends in one transaction; where one of them cannot be, each on its own."""
         try:
             with self._database.session() as cur:
-                cur.execute(
-                    _SQL["append_few"], _prepared(parts) | _arrays([row for part in parts for row in part.rows])
-                )
+                rows = [row for part in parts for row in part.rows]
+                named = _named(parts)
+                query = _SQL["append_few_named" if named else "append_few"]
+                cur.execute(query, _prepared(parts) | _arrays(rows) | named)
         except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
             return [False] if len(parts) == 1 else [self._append_all([part])[0] for part in parts]
         return [True] * len(parts)
@@ -114,6 +115,8 @@ class PostgresJournal:
                 row = cur.fetchone()
                 if not row or not row[0]:
                     raise psycopg.Rollback
+                if named := _named([part]):
+                    cur.execute(_SQL["name"], named)
                 if part.rows:
                     with cur.copy(_SQL["copy_events"]) as copy:
                         copy.set_types(_COLUMNS)
@@ -173,6 +176,11 @@ class PostgresJournal:
                     members.add((resource_id, operator))
         return [_asked_for(names, found, members) for names in some]
 
+    def named(self, digests: Collection[bytes]) -> list[Naming]:
+        with self._database.session() as cur:
+            cur.execute(_SQL["named"], {"digests": list(digests)})
+            return [Naming(bytes(digest), *rest) for digest, *rest in cur]
+
     def after(self, subject: UUID, first: int, last: int) -> list[bytes]:
         with self._database.session() as cur:
             cur.execute(_SQL["after"], {"slice": slice_of(subject), "subject": subject, "first": first, "last": last})
@@ -213,6 +221,19 @@ def _prepared(parts: Sequence[_Part]) -> dict[str, Any]:
         "resources": array(resource for _, resource in wanted),
         "admitted": array(subject for subject, _ in admitted),
         "operators": [operator for _, operator in admitted],
+    }
+
+
+def _named(parts: Sequence[_Part]) -> dict[str, Any]:
+    """What the query `name` asks for; nothing where no resource is found by a shared identifier."""
+    namings = {(n.digest, n.resource_id): n.recorded for part in parts for a in part.appends for n in a.namings}
+    if not namings:
+        return {}
+    wanted = sorted(namings.items())
+    return {
+        "named": array(f'"\\\\x{digest.hex()}"' for (digest, _), _ in wanted),
+        "named_resources": array(resource for (_, resource), _ in wanted),
+        "named_recorded": array(f'"{recorded.isoformat()}"' for _, recorded in wanted),
     }
 
 

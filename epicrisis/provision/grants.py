@@ -7,7 +7,8 @@ from __future__ import annotations
 
 JOURNAL = """
 GRANT USAGE ON SCHEMA journal TO {service}, {relay}, {worker}, {auditor};
-GRANT SELECT, INSERT ON journal.event, journal.identifier, journal.member TO {service};
+GRANT SELECT, INSERT ON journal.event, journal.identifier, journal.member, journal.named TO {service};
+GRANT UPDATE (recorded) ON journal.named TO {service};
 GRANT SELECT, INSERT ON journal.head TO {service};
 GRANT UPDATE (seq) ON journal.head TO {service};
 GRANT SELECT ON journal.tail TO {service}, {relay};

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +17,7 @@ from epicrisis.assembly import codec
 from epicrisis.codec.writing import long
 from epicrisis.database import Database
 from epicrisis.errors import Conflict
-from epicrisis.journal import Append, Claim, Journal, MemoryJournal, NewEvent, PostgresJournal, Unnumbered
+from epicrisis.journal import Append, Claim, Journal, MemoryJournal, Naming, NewEvent, PostgresJournal, Unnumbered
 from epicrisis.journal.postgres import FEW
 from epicrisis.slices import slice_of
 from tests.kernel_support import START, append_of, in_threads, new_events, own_namespace, subject_in
@@ -156,6 +158,40 @@ def test_an_identifier_belongs_to_one_resource(journal: Journal) -> None:
     assert journal.who([digest, uuid4().bytes], [])[0] == {digest: mine}
     assert head(journal, yours) == 0
     assert journal.who([], [yours])[1] == set()
+
+
+@pytest.mark.parametrize("more", [0, FEW])
+def test_an_identifier_that_several_resources_share_finds_each_and_their_last_version_with_it(
+    journal: Journal, more: int
+) -> None:
+    mine, yours, digest, other = uuid4(), uuid4(), uuid4().bytes, uuid4().bytes
+    later, latest = START + timedelta(seconds=1), START + timedelta(seconds=2)
+
+    def append(subject: UUID, expected: int, *namings: Naming) -> None:
+        journal.append([replace(append_of(subject, expected, 1 + more), namings=namings)])
+
+    append(mine, 0, Naming(digest, mine, START), Naming(other, mine, START))
+    append(yours, 0, Naming(digest, yours, START))
+    append(mine, 1 + more, Naming(digest, mine, later))
+    with pytest.raises(Conflict):
+        append(yours, 0, Naming(digest, yours, latest))
+    assert sorted(journal.named([digest, uuid4().bytes])) == sorted(
+        [Naming(digest, mine, later), Naming(digest, yours, START)]
+    )
+    assert journal.named([other]) == [Naming(other, mine, START)]
+
+
+def test_small_appends_of_several_at_once_are_each_found_by_their_identifiers(journal: Journal) -> None:
+    digest = uuid4().bytes
+    subjects = [uuid4() for _ in range(WRITERS)]
+
+    def work(number: int) -> None:
+        subject = subjects[number]
+        for at in range(5):
+            journal.append([replace(append_of(subject, at, 1), namings=[Naming(digest, subject, START)])])
+
+    in_threads(WRITERS, work)
+    assert {naming.resource_id for naming in journal.named([digest])} == set(subjects)
 
 
 def test_members_are_admitted_with_the_events_or_without(journal: Journal) -> None:

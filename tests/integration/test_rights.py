@@ -98,6 +98,23 @@ def test_nobody_may_change_or_remove_an_event(cluster: Settings, service: str) -
     }
 
 
+@pytest.mark.parametrize("service", sorted(services()))
+def test_who_is_called_what_is_only_for_the_service_itself(cluster: Settings, service: str) -> None:
+    kept = ("journal.identifier", "journal.named")
+    found = {place: some for place, some in rights(cluster, service).items() if place[1] in kept}
+    assert found == {
+        (service, "journal.identifier"): {"SELECT", "INSERT"},
+        (service, "journal.named"): {"SELECT", "INSERT", "UPDATE"},
+    }
+    statement = "UPDATE journal.named SET {} = {}"
+    for column in ("digest", "resource_id"):
+        with (
+            psycopg.connect(cluster.dsn_for(service, service)) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute(statement.format(column, column))
+
+
 def test_nobody_may_change_or_remove_what_the_ledger_archived(cluster: Settings) -> None:
     kept = ("ledger.event", "ledger.entries")
     found = {place: some for place, some in rights(cluster, "cluster").items() if place[1].startswith(kept)}

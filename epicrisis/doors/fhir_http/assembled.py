@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
@@ -33,6 +33,7 @@ from epicrisis.doors.fhir_http.written import Written
 from epicrisis.fhir.provenance import PROVENANCE
 from epicrisis.found import takers
 from epicrisis.intake.identity import Digests
+from epicrisis.journal import Journal
 from epicrisis.operators import read_operators
 from epicrisis.settings import Settings
 
@@ -56,9 +57,11 @@ def application(
 
 def door(settings: Settings, *, base: str, on_append: Callable[[str, Collection[int]], None] | None = None) -> Door:
     """`application`, before it is one."""
+    known = journals(settings, takers())
+    names = names_of(settings, known)
     opening = Opening(
         glass=break_glass(settings, on_append),
-        names=_names(settings),
+        names=names,
         chart=_chart(settings, size=2),
         door=base,
         clock=lambda: datetime.now(UTC),
@@ -73,9 +76,7 @@ def door(settings: Settings, *, base: str, on_append: Callable[[str, Collection[
     )
     written = Written()
     taking = Taking(intakes(settings, on_append), quarantine(settings), written)
-    current = Current(
-        services=takers(), journals=journals(settings, takers()), codec=codec(), keys=key_store(settings, "intake")
-    )
+    current = Current(services=takers(), journals=known, codec=codec(), keys=key_store(settings, "intake"))
     interactions: list[Interaction] = []
     made = Door(
         base=base,
@@ -85,7 +86,7 @@ def door(settings: Settings, *, base: str, on_append: Callable[[str, Collection[
         still_open=opening.still,
     )
     interactions += tokens.interactions()
-    interactions += reading(settings, written)
+    interactions += reading(settings, written, names)
     for part in (Writing(taking, current), Transactions(taking, current, made.get), Messages(taking)):
         interactions += part.interactions()
     interactions += Capability(interactions).interactions()
@@ -93,11 +94,11 @@ def door(settings: Settings, *, base: str, on_append: Callable[[str, Collection[
     return made
 
 
-def reading(settings: Settings, written: Written) -> list[Interaction]:
+def reading(settings: Settings, written: Written, names: Names) -> list[Interaction]:
     """Everything that reads."""
     reader = Reader(
         chart=_chart(settings, size=8),
-        names=_names(settings),
+        names=names,
         pages=Pages(settings.wrapping_key_bytes()),
         written=written,
     )
@@ -110,11 +111,11 @@ def _chart(settings: Settings, *, size: int) -> Chart:
     return Chart(database, codec(), key_store(settings, "door"))
 
 
-def _names(settings: Settings) -> Names:
-    identifying = {name: service.identifies for name, service in takers().items() if service.identifies}
-    known = journals(settings, identifying)
+def names_of(settings: Settings, known: Mapping[str, Journal]) -> Names:
+    """What these journals know of names."""
     return Names(
-        {kind: known[name] for name, kinds in identifying.items() for kind in kinds},
+        {kind: known[name] for name, service in takers().items() for kind in service.identifies},
+        lambda kind: [known[name] for name, service in takers().items() if service.may_keep(kind)],
         Digests(settings.wrapping_key_bytes()),
     )
 

@@ -17,7 +17,7 @@ from epicrisis.doors.fhir_http.origins import OF_TARGETS
 from epicrisis.doors.fhir_http.query import accepted, includable
 from epicrisis.fhir.spec import resource_types
 
-RELEASED = "2026-11-22"
+RELEASED = "2026-11-23"
 """When this statement changed last."""
 
 TYPE: Mapping[tuple[str, str], str] = {

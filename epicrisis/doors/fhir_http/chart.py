@@ -6,7 +6,7 @@ nothing else, whatever is asked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -302,6 +302,14 @@ def _key_of(sort: Sort) -> str:
             return "recorded"
         case _:
             return f"coalesce(begins, ends, '{_EVER if sort.down else _NEVER}'::timestamptz)"
+
+
+def having(condition: Condition, recorded: Mapping[UUID, datetime]) -> None:
+    """They are among these, and their newest versions are no newer than recorded."""
+    ids, moments = f"v{len(condition.values)}", f"v{len(condition.values) + 1}"
+    condition.values |= {ids: list(recorded), moments: list(recorded.values())}
+    condition.add(f"resource_id = ANY(%({ids})s)")
+    condition.add(f"recorded <= (%({moments})s::timestamptz[])[array_position(%({ids})s::uuid[], resource_id)]")
 
 
 def dated(condition: Condition, whens: Sequence[When]) -> None:

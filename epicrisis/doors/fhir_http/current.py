@@ -50,7 +50,7 @@ class Current:
         """The events of a resource, per service that has kept it."""
         stream = f"{resource_type}/{id}"
         for service in self._services.values():
-            if resource_type in service.reads or service.fallback is not None:
+            if service.may_keep(resource_type):
                 journal = self._journals[service.name]
                 for subject in journal.known([stream]).values():
                     yield journal.load({subject: [stream]})[subject].streams[stream]

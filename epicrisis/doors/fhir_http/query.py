@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from epicrisis.doors.fhir_http.answers import Told, problems, told
 from epicrisis.fhir.outcome import Problem
 from epicrisis.fhir.search import ANY, Parameter, interval, normal, parameters_of, patient_parameters, token
+from epicrisis.fhir.spec import types
 
 COUNT, MOST = 50, 1000
 """Resources on a page: unless the client says how many, and at most."""
@@ -28,7 +29,7 @@ RESULT = ("_sort", "_count", "_include", "_revinclude", "_summary", "_total")
 IGNORED = ("_format", "_pretty")
 """The frame reads them, or they change nothing that matters."""
 IDENTIFIED = ("Patient", "Practitioner", "PractitionerRole", "Organization", "Location", "HealthcareService")
-"""The types whose identifiers are indexed."""
+"""The types that are recognised by their identifiers: each belongs to one of them."""
 
 _PREFIXES = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb")
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?)?\Z").match
@@ -88,6 +89,8 @@ class Search:
     resource_type: str
     patients: list[tuple[Named | Identified, ...]] = field(default_factory=list)
     ids: list[tuple[Named | Identified, ...]] = field(default_factory=list)
+    identifiers: list[tuple[Identified, ...]] = field(default_factory=list)
+    """Of the types of which several resources may share one."""
     tokens: list[tuple[int, ...]] = field(default_factory=list)
     references: list[References] = field(default_factory=list)
     dates: list[tuple[When, ...]] = field(default_factory=list)
@@ -107,7 +110,7 @@ class Search:
 def accepted(resource_type: str) -> Mapping[str, str]:
     """Every parameter that resources of a type are searched by, with its kind."""
     known = {**GENERAL, **dict.fromkeys(patient_parameters(resource_type), "reference")}
-    if resource_type in IDENTIFIED:
+    if any(element.name == "identifier" for element in types()[resource_type].elements):
         known["identifier"] = "token"
     return {**known, **{p.name: p.kind for p in parameters_of(resource_type).values()}}
 
@@ -163,7 +166,11 @@ def _read(found: Search, name: str, value: str) -> None:
         found.ids.append(tuple(Named((kind,), _id(one)) for one in split(value)))
     elif plain == "identifier":
         _no_modifier(modifier)
-        found.ids.append(tuple(_identified(kind, one) for one in split(value)))
+        wanted = tuple(_identified(kind, one) for one in split(value))
+        if kind in IDENTIFIED:
+            found.ids.append(wanted)
+        else:
+            found.identifiers.append(wanted)
     elif plain == "_lastUpdated":
         _no_modifier(modifier)
         found.updated.append(tuple(map(_when, split(value))))

@@ -11,7 +11,19 @@ from uuid import UUID
 from epicrisis.doors.fhir_http import bundles, origins
 from epicrisis.doors.fhir_http.answers import Answer, told
 from epicrisis.doors.fhir_http.app import Call, Interaction
-from epicrisis.doors.fhir_http.chart import DIRECTORY, Condition, Kept, Place, Row, Version, View, dated, named, updated
+from epicrisis.doors.fhir_http.chart import (
+    DIRECTORY,
+    Condition,
+    Kept,
+    Place,
+    Row,
+    Version,
+    View,
+    dated,
+    having,
+    named,
+    updated,
+)
 from epicrisis.doors.fhir_http.pages import Page
 from epicrisis.doors.fhir_http.query import Identified, Named, Search, is_uuid, search_of
 from epicrisis.doors.fhir_http.reading import PAGE, STRICT, UNREADABLE, Reader, Seen, links_of
@@ -107,7 +119,7 @@ class Searches:
         condition = Condition()
         condition.add("resource_type = {}", kind)
         condition.add("NOT retracted")
-        condition.narrow = bool(search.patients or search.ids or search.words)
+        condition.narrow = bool(search.patients or search.ids or search.identifiers or search.words)
         subjects: set[UUID] | None = None
         for wanted in search.patients:
             these = {subject for one in wanted for subject in self._patients(seen, one)}
@@ -122,7 +134,12 @@ class Searches:
             if not ids:
                 return None, subjects or set()
             condition.add("resource_id = ANY({})", list(ids))
-        if subjects is None and not search.ids:
+        for identified in search.identifiers:
+            recorded = self._reader.names.having(operator, kind, identified)
+            if not recorded:
+                return None, subjects or set()
+            having(condition, recorded)
+        if subjects is None and not search.ids and not search.identifiers:
             condition.add("source = 'directory'" if kind in DIRECTORY else f"subject = ANY(ARRAY{ROSTER})")
         for tokens in search.tokens:
             condition.add("tokens && {}::bigint[]", list(tokens))

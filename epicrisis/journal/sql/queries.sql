@@ -32,6 +32,18 @@ SELECT journal.append_few(
     %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(values)b::bytea[]
 )
 
+-- append_few_named: append_few, and by which shared identifiers the resources are found; see 11_named.sql
+SELECT journal.append_few(
+    %(slices)s::int[], %(subjects)s::uuid[], %(expected)s::bigint[], %(counts)s::bigint[],
+    %(ids)s::uuid[], %(streams)b::text[], %(digests)b::bytea[], %(resources)s::uuid[],
+    %(admitted)s::uuid[], %(operators)b::text[],
+    %(recorded)b::timestamptz[], %(owners)s::uuid[], %(seqs)s::int[], %(event_slices)s::smallint[],
+    %(streams_at)s::smallint[], %(stream_lengths)s::smallint[], %(values)b::bytea[]
+), journal.name(%(named)b::bytea[], %(named_resources)s::uuid[], %(named_recorded)b::timestamptz[])
+
+-- name: by which shared identifiers resources are found; see 11_named.sql
+SELECT journal.name(%(named)b::bytea[], %(named_resources)s::uuid[], %(named_recorded)b::timestamptz[])
+
 -- append_next: events behind whatever their subjects have; see 08_append_next.sql
 SELECT journal.append_next(
     %(slices)s::int[], %(recorded)b::timestamptz[], %(subjects)s::uuid[], %(event_slices)s::smallint[],
@@ -60,6 +72,9 @@ WITH found AS (
 SELECT digest, resource_id, NULL AS operator FROM found
 UNION ALL
 SELECT NULL, m.subject, m.operator FROM journal.member AS m JOIN about ON about.subject = m.subject
+
+-- named: which resources have had these identifiers, and when last
+SELECT digest, resource_id, recorded FROM journal.named WHERE digest = ANY(%(digests)b::bytea[])
 
 -- after: values of one subject between two numbers, for whoever missed them
 SELECT value FROM journal.event

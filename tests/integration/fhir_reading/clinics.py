@@ -11,12 +11,13 @@ from starlette.testclient import TestClient
 from epicrisis import assembly
 from epicrisis.doors.fhir_http.answers import told
 from epicrisis.doors.fhir_http.app import Door, Interaction
-from epicrisis.doors.fhir_http.assembled import reading
+from epicrisis.doors.fhir_http.assembled import names_of, reading
 from epicrisis.doors.fhir_http.caller import Caller, scopes
 from epicrisis.doors.fhir_http.capability import Capability
 from epicrisis.doors.fhir_http.limits import Allowance, Room
 from epicrisis.doors.fhir_http.openapi import OpenApi
 from epicrisis.doors.fhir_http.written import Written
+from epicrisis.found import takers
 from epicrisis.settings import Settings
 from tests.kernel_support import Pipeline, bundle, observation
 
@@ -28,6 +29,9 @@ AMBULATORY = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "cod
 CALLERS = {
     "Bearer here": Caller(client="here", operator="charite", clinic=HERE, scopes=scopes("system/*.cruds")),
     "Bearer there": Caller(client="there", operator="amc", clinic=THERE, scopes=scopes("system/*.cruds")),
+    "Bearer numbers": Caller(client="numbers", operator="bay", clinic="bay/main", scopes=scopes("system/*.cruds")),
+    "Bearer ward": Caller(client="ward", operator="bay", clinic="bay/ward", scopes=scopes("system/*.cruds")),
+    "Bearer stjude": Caller(client="stjude", operator="stjude", clinic="stjude/main", scopes=scopes("system/*.cruds")),
     "Bearer few": Caller(client="few", operator="charite", clinic=HERE, scopes=scopes("system/Patient.rs")),
 }
 
@@ -71,7 +75,8 @@ class Site:
         self.settings, self.running = cluster, running
         # Ten times as patient as a clinic's server: a busy machine's read models follow more slowly.
         self.written = Written(clock=lambda: time.monotonic() / 10)
-        self.interactions: list[Interaction] = reading(cluster, self.written)
+        names = names_of(cluster, assembly.journals(cluster, takers()))
+        self.interactions: list[Interaction] = reading(cluster, self.written, names)
         self.interactions += Capability(self.interactions).interactions()
         self.interactions += OpenApi(self.interactions).interactions()
         self.app = Door(

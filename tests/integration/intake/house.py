@@ -21,7 +21,7 @@ from epicrisis.intake.identity import Digests
 from epicrisis.intake.inbox import Inbox
 from epicrisis.intake.memory import MemoryInbox
 from epicrisis.intake.terms import Terms
-from epicrisis.journal import Append, Appended, Journal, MemoryJournal
+from epicrisis.journal import Append, Appended, Journal, MemoryJournal, Naming
 from epicrisis.settings import Settings
 from tests.kernel_support import observation
 
@@ -81,6 +81,11 @@ class House:
                     found.append((name, meta.subject, meta.seq, meta.id, meta.stream, body))
         return sorted(found, key=repr)
 
+    def named(self, resource_type: str, value: str) -> dict[str, list[Naming]]:
+        """By service what it says of the identifier ``urn:numbers|value`` of this house's operator."""
+        digest = Digests(b"k" * 32).identifier(self.own, resource_type, "urn:numbers", value)
+        return {name: sorted(found) for name, journal in self.journals.items() if (found := journal.named([digest]))}
+
 
 def in_memory() -> House:
     return House({name: MemoryJournal(name) for name in services()}, MemoryInbox(), MemoryKeyStore())
@@ -95,6 +100,11 @@ def one(resource: dict[str, Any] | None = None, **request: str) -> bytes:
     """A transaction of one entry."""
     entry: dict[str, Any] = {"request": request} | ({"resource": resource} if resource else {})
     return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode()
+
+
+def numbered(resource: dict[str, Any], *values: str, **more: str) -> dict[str, Any]:
+    """With the identifiers ``urn:numbers|value``."""
+    return resource | {"identifier": [{"system": "urn:numbers", "value": value} | more for value in values]}
 
 
 NEW_OBSERVATION = {name: value for name, value in observation().items() if name != "id"}

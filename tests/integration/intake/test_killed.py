@@ -16,7 +16,17 @@ from epicrisis.errors import Refused, TooManyConflicts
 from epicrisis.intake import Receipt, receive
 from epicrisis.intake.inbox import Message
 from epicrisis.journal import Append, Appended
-from tests.integration.intake.house import NEW_OBSERVATION, NOW, Dying, House, dies, in_memory, one, subject_of
+from tests.integration.intake.house import (
+    NEW_OBSERVATION,
+    NOW,
+    Dying,
+    House,
+    dies,
+    in_memory,
+    numbered,
+    one,
+    subject_of,
+)
 from tests.kernel_support import bundle, condition, observation, patient
 
 pytestmark = pytest.mark.servers
@@ -24,8 +34,8 @@ TWO_VERSIONS = bundle(
     patient(number="1"),
     condition(verification="provisional"),
     condition(verification="refuted"),
-    observation(value=1),
-    observation(value=2),
+    numbered(observation(value=1), "1"),
+    numbered(observation(value=2), "2"),
     observation("o2", value=3),
 )
 NEW_IDS = json.dumps(
@@ -71,8 +81,8 @@ for number, entry in enumerate(NEW_CONDITIONS["entry"]):
 def test_a_message_whose_process_was_killed_is_finished_as_if_nothing_had_happened(
     house: House, raw: bytes, at: int, after: bool, by: str
 ) -> None:
-    undisturbed = in_memory()
-    expected = undisturbed.receive(raw, operator=house.own)
+    undisturbed = replace(in_memory(), own=house.own)
+    expected = undisturbed.receive(raw)
     dies(house, raw, at=at, after=after)
     if by == "recovery":
         assert house.intake().recover() == 1
@@ -83,6 +93,9 @@ def test_a_message_whose_process_was_killed_is_finished_as_if_nothing_had_happen
     assert dict(receipt.events) == dict(expected.events)
     assert [one[2:] for one in receipt.entries] == [one[2:] for one in expected.entries]
     assert house.inbox.unfinished(receipt.message) == []
+    assert house.named("Observation", "1") == {}
+    assert house.named("Observation", "2") == undisturbed.named("Observation", "2")
+    assert bool(house.named("Observation", "2")) == (raw == TWO_VERSIONS)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before-commit", "after-commit"])

@@ -6,13 +6,15 @@ import json
 import threading
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from epicrisis.errors import Malformed, Refused, VersionMismatch
 from epicrisis.importing import import_files
 from epicrisis.intake import Outcome, Receipt, receive
-from tests.integration.intake.house import NEW_OBSERVATION, House, one, request_to, subject_of, task
+from epicrisis.journal import Naming
+from tests.integration.intake.house import NEW_OBSERVATION, NOW, House, numbered, one, request_to, subject_of, task
 from tests.kernel_support import bundle, condition, observation, patient
 
 pytestmark = pytest.mark.servers
@@ -172,6 +174,18 @@ def test_a_condition_finds_a_resource_of_any_type_that_a_condition_has_made(hous
     made = house.receive(json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": twice * 2}).encode())
     assert [entry.did for entry in made.entries] == ["created", "created"]
     assert made.entries[0] == made.entries[1]
+
+
+def test_a_resource_is_found_by_identifiers_that_it_may_share_with_others(house: House) -> None:
+    first = bundle(patient(number="7"), numbered(observation(), "7", "8"), numbered(condition(), "7"))
+    ids = {outcome.resource_type: outcome.id for outcome in house.receive(first).entries}
+    (naming,) = house.named("Observation", "7")["chart"]
+    assert naming == Naming(naming.digest, UUID(ids["Observation"]), NOW)
+    assert [one.resource_id for one in house.named("Condition", "7")["diagnosis"]] == [UUID(ids["Condition"])]
+    assert house.named("Patient", "7") == {}
+    house.receive(bundle(numbered(observation("o2"), "8"), numbered(observation("o3"), "8", use="temp")))
+    assert list(house.named("Observation", "8")) == ["chart"]
+    assert len(house.named("Observation", "8")["chart"]) == 2
 
 
 # References

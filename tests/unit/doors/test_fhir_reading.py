@@ -214,7 +214,7 @@ def test_versions_are_counted_over_all_services_that_kept_the_resource() -> None
 
 
 def test_a_resource_is_looked_for_under_both_ids_that_a_client_may_mean() -> None:
-    names, given_id = Names({}, Digests(b"k" * 32)), str(uuid4())
+    names, given_id = Names({}, lambda _: [], Digests(b"k" * 32)), str(uuid4())
     own = UUID(resource_id("charite", "Observation", given_id))
     assert names.ids("charite", Named(("Observation",), given_id)) == [UUID(given_id), own]
     assert names.ids("charite", Named(("Patient",), "p1")) == []
