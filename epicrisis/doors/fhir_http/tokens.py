@@ -262,7 +262,9 @@ class Tokens:
             claims = jwt.decode(assertion, key, algorithms=list(ALGORITHMS)).claims
         except (JoseError, ValueError, KeyError, TypeError, RecursionError):
             raise _OAuthError(
-                "invalid_client", "no client that is known here has signed this with its key", 401
+                "invalid_client",
+                "no client that was in a manifest when `serve` started has signed this with its key",
+                401,
             ) from None
         check = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
