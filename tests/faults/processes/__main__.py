@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from epicrisis import logging
 from epicrisis.cli.output import Format, emit
 from tests.faults.processes import brokers, disks
 from tests.faults.processes.history import Verdict
@@ -35,6 +36,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     given = arguments.parse_args()
     print(f"faults: seed {given.seed}, {given.kills} kills; again with SEED={given.seed}", flush=True)
+    logging.quiet()  # that brokers which we kill do not answer is no news
     warm_up()
     with scratch_folder(keep=True) as scratch, servers(scratch / "state") as running:
         if not _run(running, scratch, given.kills, given.seed):
